@@ -1,0 +1,137 @@
+"""What every anomaly type offers: settings a user may set, parameters that hold all randomness, and a pure rendering.
+
+A type lives in one file and ends with one `AnomalyType`. `draw` turns settings and random numbers into parameters;
+`render` turns a subject and parameters into changed pixels, always the same ones. So a sample can be made again from the
+parameters stored with it, and whether it is made in memory or on disk does not matter.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict
+
+from synthgen.anomalies.subject import Subject
+from synthgen.samples import Box, Image, Mask
+
+Style = Literal["realistic", "paper"]
+Strength = Literal["subtle", "normal", "strong"]
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 <= value[0] <= value[1]:
+        raise ValueError("expected two numbers, 0 <= smallest <= largest")
+    return value
+
+
+def _fraction(value: tuple[float, float]) -> tuple[float, float]:
+    if value[1] > 1:
+        raise ValueError("expected two numbers between 0 and 1")
+    return value
+
+
+def _positive(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] <= 0:
+        raise ValueError("expected two numbers greater than 0")
+    return value
+
+
+Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
+PositiveRange = Annotated[Range, AfterValidator(_positive)]
+FractionRange = Annotated[Range, AfterValidator(_fraction)]
+CountRange = Annotated[tuple[int, int], AfterValidator(_ordered), AfterValidator(_positive)]
+
+
+class TypeSettings(BaseModel):
+    """Ranges to draw from. Lengths in `_px_range` are pixels of a 512-pixel image and scale with the sample's size."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    style: Style = "realistic"
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Changed pixels.
+
+    Attributes:
+        box: (y0, x0, y1, x1), half-open; outside it nothing changed. The empty box means that nothing changed at all.
+        patch: (y1 - y0, x1 - x0, 3) uint8 RGB, the new pixels of the box.
+        mask: (y1 - y0, x1 - x0) uint8 {0, 1}, a subset of the pixels that changed.
+    """
+
+    box: Box
+    patch: Image
+    mask: Mask
+
+
+NOTHING = Rendered((0, 0, 0, 0), np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), np.uint8))
+
+
+@dataclass(frozen=True)
+class AnomalyType:
+    """One kind of anomaly.
+
+    Attributes:
+        name: what users call it.
+        version: raised whenever the same parameters would give other pixels.
+        settings: model of what a user may set.
+        strengths: settings of each strength, by name.
+        params: frozen dataclass of plain numbers, strings and tuples: all the randomness of a sample.
+        draw: (rng, subject, settings) -> params.
+        render_one: (subject, params) -> changed pixels; pure.
+    """
+
+    name: str
+    version: int
+    settings: type[TypeSettings]
+    strengths: Mapping[str, Mapping[str, Any]]
+    params: type
+    draw: Callable[[np.random.Generator, Subject, Any], Any]
+    render_one: Callable[[Subject, Any], Rendered]
+
+    @property
+    def generator(self) -> str:
+        """Name and version, as recorded with every sample: `"crack 1"`."""
+        return f"{self.name} {self.version}"
+
+    def configure(self, style: Style = "realistic", strength: Strength = "normal", **overrides: Any) -> TypeSettings:
+        """Settings of a style and strength, with single fields replaced.
+
+        Raises:
+            pydantic.ValidationError: if a field is unknown or its value makes no sense.
+        """
+        return self.settings(**{"style": style, **self.strengths[strength], **overrides})
+
+    def render(self, subjects: Sequence[Subject], params: Sequence[Any]) -> list[Rendered]:
+        """Changed pixels of a batch, one for each pair of subject and parameters."""
+        return [self.render_one(subject, one) for subject, one in zip(subjects, params, strict=True)]
+
+    def to_json(self, params: Any) -> dict[str, Any]:
+        """Parameters as JSON types."""
+        return asdict(params)
+
+    def from_json(self, values: Mapping[str, Any]) -> Any:
+        """Parameters from what `to_json` gave, also after a trip through a JSON file."""
+        return self.params(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def log_uniform(rng: np.random.Generator, bounds: tuple[float, float], digits: int = 4) -> float:
+    """A number between positive bounds whose logarithm is uniform: small and large orders get the same share."""
+    low, high = np.log(bounds[0]), np.log(bounds[1])
+    return round(float(np.exp(low + (high - low) * rng.random())), digits)
+
+
+def uniform(rng: np.random.Generator, bounds: tuple[float, float], digits: int = 4) -> float:
+    """A number between the bounds, rounded: parameters are stored as they are used."""
+    return round(float(bounds[0] + (bounds[1] - bounds[0]) * rng.random()), digits)
+
+
+def seed(rng: np.random.Generator) -> int:
+    """A seed for the details that rendering works out by itself (the path of a crack, a noise field)."""
+    return int(rng.integers(2**32))

@@ -1,0 +1,282 @@
+"""Corrosion: patches that grow, overlap and crumble at the edge (MaPhC2F, Algorithm 4), coloured by the material.
+
+`paper` follows the pseudocode for the mask: random polygons, growth of the boundary by chance, closing, noise that breaks
+the edge. Read so that each step does something: a polygon that overlaps is drawn again with probability 1 - p_overlap
+("union or OR" are one operation), growth stays on the foreground, and the noise breaks an inner band of the edge (the
+printed boundary pixels are 0 already). The paper says nothing about the look; the colours are those below.
+
+`realistic` is a cluster of patches of very different size whose edge is perturbed by fractal noise. Their look follows
+`materials.MODES`: brightness goes up or down by a broadly drawn contrast, the hue moves towards the material's as far as
+the surface is colourful itself, the fine texture stays in part, relief is shaded from one side, pixel noise as before.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.anomalies.blending import clip_box, drop_specks, finish, odd
+from synthgen.anomalies.contract import (
+    NOTHING,
+    AnomalyType,
+    CountRange,
+    PositiveRange,
+    Rendered,
+    TypeSettings,
+    log_uniform,
+    seed,
+    uniform,
+)
+from synthgen.anomalies.materials import MODES, Mode, draw_mode
+from synthgen.anomalies.noise import fractal_noise, noise_std, permutation
+from synthgen.anomalies.subject import Subject
+from synthgen.samples import Box, Mask
+
+Field = NDArray[np.float32]
+
+
+class CorrosionSettings(TypeSettings):
+    """What may be drawn for corrosion.
+
+    Attributes:
+        count_range: number of patches in a cluster.
+        size_range: radius of the largest patch over the diameter of the part; log-uniform.
+        contrast_range: mean change of brightness in gray levels; log-uniform.
+    """
+
+    count_range: CountRange = (1, 5)
+    size_range: PositiveRange = (0.015, 0.1)
+    contrast_range: PositiveRange = (12, 80)
+
+
+STRENGTHS = {
+    "subtle": {"size_range": (0.01, 0.05), "contrast_range": (8, 22)},
+    "normal": {},
+    "strong": {"size_range": (0.04, 0.16), "contrast_range": (35, 110)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CorrosionParams:
+    """All that is random about one cluster of patches; lengths in pixels of the sample.
+
+    `patches` are (y, x, radius). `contrast` is signed: negative is darker. `tint` is a move in RGB in gray levels, `cell`
+    the lattice of the noise in pixels, `ragged` the perturbation of the edge relative to the radius. `grow_steps`,
+    `grow_chance`, `break_band` and `break_sigma` belong to Algorithm 4 (0 steps, chance 0, band 0 in the realistic style).
+    """
+
+    style: str
+    mode: str
+    patches: tuple[tuple[float, float, float], ...]
+    cell: float
+    ragged: float
+    contrast: float
+    tint: tuple[float, float, float]
+    desaturation: float
+    detail: float
+    opacity: float
+    light: float
+    grow_steps: int
+    grow_chance: float
+    break_band: int
+    break_sigma: float
+    noise_seed: int
+
+
+def draw(rng: np.random.Generator, subject: Subject, settings: CorrosionSettings) -> CorrosionParams:
+    """Parameters of one cluster on this subject."""
+    paper = settings.style == "paper"
+    name = draw_mode(rng, subject.material)
+    mode = MODES[name]
+    y, x = subject.place(rng)
+    diameter = subject.diameter(y, x)
+    radius = max(log_uniform(rng, settings.size_range) * diameter, 3 * subject.scale)
+    patches = _polygon_centres(rng, subject, settings, (y, x), radius) if paper else _cluster(rng, settings, (y, x), radius)
+    contrast = _signed_contrast(rng, subject, (y, x), radius, mode, settings)
+    tint = _tint(rng, subject, mode)
+    return CorrosionParams(
+        style=settings.style,
+        mode=name,
+        patches=patches,
+        cell=round(512 * subject.scale / uniform(rng, (12, 40)) if paper else radius * uniform(rng, (0.35, 0.9)), 4),
+        ragged=uniform(rng, (0.15, 0.4)),
+        contrast=contrast,
+        tint=tint,
+        desaturation=uniform(rng, mode.desaturation),
+        detail=uniform(rng, mode.detail),
+        opacity=uniform(rng, (0.75, 1.0)),
+        light=uniform(rng, (0, 2 * np.pi)),
+        grow_steps=max(int(round(rng.integers(4, 16) * subject.scale)), 1) if paper else 0,
+        grow_chance=uniform(rng, (0.2, 0.6)) if paper else 0.0,
+        break_band=max(int(round(rng.integers(2, 7) * subject.scale)), 1) if paper and rng.random() < 0.7 else 0,
+        break_sigma=uniform(rng, (0.0, 1.25)),
+        noise_seed=seed(rng),
+    )
+
+
+def _cluster(
+    rng: np.random.Generator, settings: CorrosionSettings, centre: tuple[int, int], radius: float
+) -> tuple[tuple[float, float, float], ...]:
+    """(y, x, radius) of a main patch, its neighbours, and smaller satellites farther out."""
+    count = int(rng.integers(settings.count_range[0], settings.count_range[1] + 1))
+    patches = [(float(centre[0]), float(centre[1]), radius)]
+    for k in range(count - 1 + int(rng.integers(0, 2 * count))):
+        satellite = k >= count - 1
+        size = radius * (rng.uniform(0.12, 0.35) if satellite else rng.uniform(0.35, 0.9))
+        away = radius * (rng.uniform(1.2, 2.4) if satellite else rng.uniform(0.4, 1.3))
+        angle = rng.uniform(0, 2 * np.pi)
+        patches.append((centre[0] + away * np.sin(angle), centre[1] + away * np.cos(angle), size))
+    return tuple((round(y, 2), round(x, 2), round(max(r, 1.5), 2)) for y, x, r in patches)
+
+
+def _polygon_centres(
+    rng: np.random.Generator, subject: Subject, settings: CorrosionSettings, first: tuple[int, int], radius: float
+) -> tuple[tuple[float, float, float], ...]:
+    """(y, x, radius) of Algorithm 4's polygons: anywhere on the foreground; with probability 1 - p_overlap apart."""
+    count = int(rng.integers(settings.count_range[0], settings.count_range[1] + 1))
+    p_overlap = rng.uniform(0.3, 1.0)
+    patches = [(float(first[0]), float(first[1]), round(radius, 2))]
+    for _ in range(count - 1):
+        size = round(radius * rng.uniform(0.5, 1.0), 2)
+        apart = rng.random() > p_overlap
+        for _ in range(10):
+            y, x = subject.place(rng)
+            if not apart or all(np.hypot(y - py, x - px) > size + pr for py, px, pr in patches):
+                patches.append((float(y), float(x), size))
+                break
+    return tuple(patches)
+
+
+def _signed_contrast(
+    rng: np.random.Generator, subject: Subject, centre: tuple[int, int], radius: float, mode: Mode, settings: CorrosionSettings
+) -> float:
+    """Gray levels by which the mean brightness changes, with the sign that the surface has room for."""
+    reach = max(int(radius), 2)
+    (y, x), luma = centre, subject.luma
+    surface = float(luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
+    contrast = log_uniform(rng, settings.contrast_range)
+    bright = rng.random() < mode.bright
+    if not bright and surface - contrast < 6:
+        bright = surface < 50
+    if bright and surface + contrast > 250:
+        bright = False
+    return contrast if bright else -round(min(contrast, max(surface - 3, 1)), 4)
+
+
+def _tint(rng: np.random.Generator, subject: Subject, mode: Mode) -> tuple[float, float, float]:
+    """A move in RGB towards the material's hue, no farther than the surface's own colours go."""
+    direction = np.array(mode.tints[int(rng.integers(len(mode.tints)))])
+    amount = min(uniform(rng, mode.tint), subject.chroma)
+    r, g, b = (round(float(v), 3) for v in direction * amount)
+    return r, g, b
+
+
+def render_one(subject: Subject, params: CorrosionParams) -> Rendered:
+    """The pixels a cluster changes."""
+    patches = np.array(params.patches)
+    reach = patches[:, 2] * (1.45 + params.ragged) + params.grow_steps + 3
+    box = clip_box(
+        (patches[:, 0] - reach).min(), (patches[:, 1] - reach).min(),
+        (patches[:, 0] + reach).max() + 1, (patches[:, 1] + reach).max() + 1, subject.luma.shape[:2],
+    )  # fmt: skip
+    y0, x0, y1, x1 = box
+    fg = subject.foreground[y0:y1, x0:x1]
+    rng = np.random.default_rng(params.noise_seed)
+    table = permutation(rng)
+    mode = MODES[params.mode]
+    if params.style == "paper":
+        body = paper_mask(rng, table, params, box, fg)
+        depth = np.minimum(cv2.distanceTransform(body, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / patches[0, 2], 1)
+        coverage = body.astype(np.float32)
+    else:
+        depth = _depth(table, params, box)
+        coverage = np.clip((depth + 0.5 * mode.softness) / mode.softness, 0, 1) * fg
+        body = (coverage >= 0.5).astype(np.uint8)
+    if not body.any():
+        return NOTHING
+    texture = fractal_noise(body.shape, max(params.cell * 0.6, 6 * subject.scale), table, 3, 0.6, (y0 + 4096, x0 + 4096))
+    texture /= np.float32(noise_std(3, 0.6))
+    changed = _paint(subject, params, mode, box, depth.astype(np.float32), coverage.astype(np.float32), texture, rng)
+    return finish(subject.pixels, box, changed, body, fg)
+
+
+def _depth(table: NDArray[np.uint8], params: CorrosionParams, box: Box) -> Field:
+    """(h, w) float32: height over the ragged edge of the nearest patch, in radii; 0 on the edge, up to about 1 inside."""
+    y0, x0, y1, x1 = box
+    depth = np.full((y1 - y0, x1 - x0), -2.0, np.float32)
+    for y, x, radius in params.patches:
+        reach = radius * 2.2 + 2
+        top, left, bottom, right = clip_box(y - y0 - reach, x - x0 - reach, y - y0 + reach, x - x0 + reach, depth.shape)
+        if bottom == 0:
+            continue
+        dy = (np.arange(top, bottom, dtype=np.float32) - np.float32(y - y0)) / np.float32(radius)
+        dx = (np.arange(left, right, dtype=np.float32) - np.float32(x - x0)) / np.float32(radius)
+        window = depth[top:bottom, left:right]
+        np.maximum(window, 1 - np.sqrt(dy[:, None] ** 2 + dx[None, :] ** 2), out=window)
+    edge = fractal_noise(depth.shape, params.cell, table, 4, 0.55, (y0, x0)) / np.float32(noise_std(4, 0.55))
+    return depth + np.float32(params.ragged) * edge
+
+
+def _paint(
+    subject: Subject, params: CorrosionParams, mode: Mode, box: Box, depth: Field, coverage: Field, texture: Field,
+    rng: np.random.Generator,
+) -> NDArray[np.uint8]:  # fmt: skip
+    """(h, w, 3) uint8: the window with the new material on it. Worked out on the covered pixels alone."""
+    y0, x0, y1, x1 = box
+    before = subject.pixels[y0:y1, x0:x1]
+    at = np.flatnonzero(coverage.ravel() > 0)
+    pixels = before.reshape(-1, 3)[at].astype(np.float32)
+    smooth = cv2.blur(before, (odd(7 * subject.scale),) * 2).reshape(-1, 3)[at].astype(np.float32)
+    n, inside = texture.ravel()[at], depth.ravel()[at]
+    if mode.pits:
+        weight = np.clip(1.2 * n + 0.3, 0.12, 1.6)
+    else:
+        weight = np.clip(1 + mode.variation * n, 0.15, 2)
+    weight = weight * (1 + mode.ring * (np.exp(-((inside / 0.18) ** 2)) - 0.4))
+    change = np.float32(params.contrast) * weight
+    if mode.relief:
+        change += np.float32(abs(params.contrast) * mode.relief) * _shade(texture, params.light).ravel()[at]
+    luma = np.maximum(smooth @ np.array([0.299, 0.587, 0.114], np.float32), 4.0)
+    new = smooth * np.clip(1 + change / luma, 0.05, 4)[:, None]
+    new += (weight[:, None] * np.array(params.tint, np.float32)) * np.float32(params.opacity)
+    if params.desaturation:
+        new += params.desaturation * (new.mean(1, keepdims=True) - new)
+    grain = rng.normal(0, max(subject.grain, 0.3), len(at)).astype(np.float32) * (1 - params.detail)
+    new += params.detail * (pixels - smooth) + grain[:, None]
+    alpha = (coverage.ravel()[at] * params.opacity)[:, None]
+    changed = before.copy().reshape(-1, 3)
+    changed[at] = np.clip(np.rint(pixels + alpha * (new - pixels)), 0, 255).astype(np.uint8)
+    return changed.reshape(before.shape)
+
+
+def _shade(height: Field, light: float) -> Field:
+    """(h, w) float32 of about unit size: brightness of a relief under light from one side."""
+    dx, dy = (cv2.Sobel(height, cv2.CV_32F, *order, scale=0.25) for order in ((1, 0), (0, 1)))
+    return np.asarray(np.clip(dx * np.cos(light) + dy * np.sin(light), -1.5, 1.5), np.float32)
+
+
+def paper_mask(rng: np.random.Generator, table: NDArray[np.uint8], params: CorrosionParams, box: Box, fg: Mask) -> Mask:
+    """(h, w) uint8 {0, 1}: Algorithm 4 inside the window that its polygons can grow to."""
+    y0, x0, _, _ = box
+    mask = np.zeros(fg.shape, np.uint8)
+    for y, x, radius in params.patches:
+        corners = int(rng.integers(8, 17))
+        angles = np.sort(rng.uniform(0, 2 * np.pi, corners))
+        radii = radius * rng.uniform(0.6, 1.3, corners)
+        points = np.stack([x - x0 + radii * np.cos(angles), y - y0 + radii * np.sin(angles)], axis=1)
+        cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 1)
+    mask &= fg
+    level = int(round(params.grow_chance * 255))
+    for _ in range(params.grow_steps):
+        dice = np.frombuffer(rng.bytes(mask.size), np.uint8).reshape(mask.shape)
+        mask |= cv2.dilate(mask, np.ones((3, 3), np.uint8)) & fg & (dice < level)
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), np.uint8) & fg
+    if params.break_band:
+        inner = cv2.erode(mask, np.ones((2 * params.break_band + 1,) * 2, np.uint8))
+        noise = fractal_noise(mask.shape, params.cell, table, 1, origin=(y0, x0)) / np.float32(noise_std())
+        mask[(mask > inner) & (noise > params.break_sigma)] = 0
+    return drop_specks(mask, 30)
+
+
+CORROSION = AnomalyType("corrosion", 1, CorrosionSettings, STRENGTHS, CorrosionParams, draw, render_one)

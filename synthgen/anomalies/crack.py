@@ -1,0 +1,306 @@
+"""Cracks: a branching random walk that gets a width and a colour (MaPhC2F, Algorithms 1 to 3).
+
+`paper` follows the pseudocode: straight arms, the width rule of equation 5 with gradient noise, one colour formula. It
+departs from the print where the print is void: segments are drawn (end points alone leave gaps), the morphological opening
+is left out (a 3 x 3 opening deletes every line below 3 pixels), the mask stays on the foreground, and the strength falls
+towards the edge by the distance *inside* the mask (the printed distance is 0 on every pixel that is written).
+
+`realistic` lets the arms meander and taper, roughens both walls on their own, takes the colour of the core from the
+surface around it, darker or, for exposed material, brighter, keeps some of its texture and grain, and gives the walls a
+thin lip under a light from one side.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.anomalies.blending import clip_box, finish, odd
+from synthgen.anomalies.contract import (
+    NOTHING,
+    AnomalyType,
+    CountRange,
+    PositiveRange,
+    Range,
+    Rendered,
+    TypeSettings,
+    log_uniform,
+    seed,
+    uniform,
+)
+from synthgen.anomalies.crack_path import Branch, WalkRules, grow
+from synthgen.anomalies.noise import fractal_noise, noise_std, permutation
+from synthgen.anomalies.subject import Subject
+from synthgen.samples import Box, Mask
+
+_SUPERSAMPLING = 3
+
+
+class CrackSettings(TypeSettings):
+    """What may be drawn for a crack.
+
+    Attributes:
+        count_range: number of starting points (the paper: 1 to 3).
+        length_range: length of the main path over the diameter of the part.
+        width_px_range: full width at the widest place, in pixels of a 512-pixel image; log-uniform.
+        contrast_range: change of brightness in the core, in gray levels; log-uniform.
+        bright_share: share of cracks that are brighter than the surface; dark surfaces get them always.
+        branching_range: branches per 100 pixels of path (at 512).
+    """
+
+    count_range: CountRange = (1, 3)
+    length_range: PositiveRange = (0.15, 0.9)
+    width_px_range: PositiveRange = (2.0, 16.0)
+    contrast_range: PositiveRange = (12, 90)
+    bright_share: float = 0.25
+    branching_range: Range = (0.05, 0.8)
+
+
+STRENGTHS = {
+    "subtle": {"width_px_range": (1.5, 6.0), "contrast_range": (7, 25), "length_range": (0.1, 0.5)},
+    "normal": {},
+    "strong": {"width_px_range": (5.0, 24.0), "contrast_range": (40, 120), "length_range": (0.3, 1.2)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CrackParams:
+    """All that is random about one crack; lengths in pixels of the sample, angles in radians.
+
+    `contrast` is signed: negative is darker. `keep` is the share of the surface's texture left in the core, `taper` the
+    width at the tip relative to the root, `roughness` the relative standard deviation of the wall, `opacity` the share of
+    the new colour. `lip` is the height of the walls' lip in gray levels, lit from `light`.
+    """
+
+    style: str
+    starts: tuple[tuple[int, int, float], ...]
+    steps: int
+    step: float
+    branching: float
+    stopping: float
+    jitter: float
+    wander: float
+    kink: float
+    width: float
+    taper: float
+    roughness: float
+    contrast: float
+    opacity: float
+    keep: float
+    lip: float
+    light: float
+    path_seed: int
+    noise_seed: int
+
+
+def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) -> CrackParams:
+    """Parameters of one crack on this subject."""
+    low, high = settings.count_range
+    odds = np.array([0.6, 0.3, 0.1] + [0.05] * max(high - 3, 0))[low - 1 : high]
+    count = int(rng.choice(np.arange(low, low + len(odds)), p=odds / odds.sum()))
+    places = [subject.place(rng) for _ in range(count)]
+    diameter = subject.diameter(*places[0])
+    scale = subject.scale
+    step = uniform(rng, (3 * scale, 5 * scale))
+    length = max(log_uniform(rng, settings.length_range) * diameter, 28 * scale)
+    realistic = settings.style == "realistic"
+    branching = uniform(rng, settings.branching_range) * step / scale / 100
+    width = log_uniform(rng, (settings.width_px_range[0] * scale, settings.width_px_range[1] * scale))
+    # a crack is thin against its length, whatever the part
+    width = round(max(min(width, 0.12 * length), 1.2), 4)
+    return CrackParams(
+        style=settings.style,
+        starts=tuple((y, x, uniform(rng, (0, 2 * np.pi))) for y, x in places),
+        steps=max(int(round(length / step / (2 if realistic else 1))), 3),
+        step=step,
+        branching=round(branching, 5),
+        stopping=uniform(rng, (0.002, 0.02), 5),
+        jitter=uniform(rng, (0.12, 0.45)) if realistic else 0.0,
+        wander=uniform(rng, (0.04, 0.16)) if realistic else 0.0,
+        kink=uniform(rng, (0.02, 0.1)) if realistic else 0.0,
+        width=width,
+        taper=uniform(rng, (0.05, 0.45)),
+        roughness=uniform(rng, (0.08, 0.3)),
+        contrast=_signed_contrast(rng, subject, places[0], settings),
+        opacity=uniform(rng, (0.85, 1.0) if realistic else (0.7, 1.0)),
+        keep=uniform(rng, (0.05, 0.5)),
+        lip=uniform(rng, (0.0, 0.35)) if rng.random() < 0.6 else 0.0,
+        light=uniform(rng, (0, 2 * np.pi)),
+        path_seed=seed(rng),
+        noise_seed=seed(rng),
+    )
+
+
+def _signed_contrast(rng: np.random.Generator, subject: Subject, place: tuple[int, int], settings: CrackSettings) -> float:
+    """Gray levels to add in the core. There must be room for them: below a dark surface there is none."""
+    y, x = place
+    reach = max(int(12 * subject.scale), 2)
+    surface = float(subject.luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
+    contrast = log_uniform(rng, settings.contrast_range)
+    bright = rng.random() < settings.bright_share
+    if surface - contrast < 8:
+        bright = bright or surface < 60
+    if bright and surface + contrast > 250:
+        bright = False
+    return contrast if bright else -round(min(contrast, max(surface - 4, 1)), 4)
+
+
+def render_one(subject: Subject, params: CrackParams) -> Rendered:
+    """The pixels a crack changes."""
+    branches = _branches(subject, params)
+    if not branches:
+        return NOTHING
+    points = np.concatenate([branch.points for branch in branches])
+    margin = params.width + 6
+    box = clip_box(*(points.min(0) - margin), *(points.max(0) + margin + 1), subject.luma.shape[:2])
+    if params.style == "paper":
+        return _render_paper(subject, params, branches, box)
+    return _render_realistic(subject, params, branches, box)
+
+
+def _branches(subject: Subject, params: CrackParams) -> list[Branch]:
+    """The arms; in the realistic style two from each start, in nearly opposite directions."""
+    rng = np.random.default_rng(params.path_seed)
+    realistic = params.style == "realistic"
+    starts = [(float(y), float(x), angle) for y, x, angle in params.starts]
+    if realistic:
+        starts += [(y, x, angle + np.pi + rng.normal(0, 0.35)) for y, x, angle in starts]
+    smallest = np.pi / 9 if realistic else 0.0
+    rules = WalkRules(
+        params.steps, params.step, params.branching, params.stopping, params.jitter, params.wander, params.kink,
+        (smallest, np.pi / 4 if not realistic else np.pi / 2.6),
+    )  # fmt: skip
+    return grow(rng, starts, rules, subject.foreground)
+
+
+def _render_realistic(subject: Subject, params: CrackParams, branches: list[Branch], box: Box) -> Rendered:
+    y0, x0, y1, x1 = box
+    fg = subject.foreground[y0:y1, x0:x1]
+    coverage = _coverage(branches, params, subject.softness, box)
+    before = subject.pixels[y0:y1, x0:x1]
+    reach = odd(2 + params.width * 0.5)
+    depth = cv2.blur(coverage, (reach, reach))  # deepest in the middle of wide places
+    lit = _lit_walls(depth, params.light) if params.lip else None
+    near = cv2.dilate(coverage, np.ones((5, 5), np.uint8)) if params.lip else coverage
+    at = np.flatnonzero(near.ravel())
+    surface = cv2.blur(before, (odd(params.width * 2 + 3),) * 2).reshape(-1, 3)[at].astype(np.float32)
+    pixels = before.reshape(-1, 3)[at].astype(np.float32)
+    alpha = coverage.ravel()[at].astype(np.float32) * (params.opacity / 255)
+    inner = 0.6 + 0.4 * depth.ravel()[at].astype(np.float32) / 255
+    core = _recolour(surface, params.contrast * inner) + params.keep * (pixels - surface)
+    grain = np.random.default_rng(params.noise_seed).normal(0, max(subject.grain, 0.3), len(at)).astype(np.float32)
+    out = pixels + alpha[:, None] * (core + grain[:, None] - pixels)
+    if lit is not None:
+        out += (params.lip * abs(params.contrast) * lit.ravel()[at] * (1 - alpha))[:, None]
+    changed = before.copy().reshape(-1, 3)
+    changed[at] = np.clip(np.rint(out), 0, 255).astype(np.uint8)
+    body = (coverage >= 128).astype(np.uint8) & fg
+    return finish(subject.pixels, box, changed.reshape(before.shape), body, fg)
+
+
+def _recolour(surface: NDArray[np.float32], contrast: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, 3) surface colours made darker by scaling (the hue stays), or brighter by adding (bare material is paler)."""
+    luma = np.maximum(surface @ np.array([0.299, 0.587, 0.114], np.float32), 1.0)
+    dark = surface * np.clip(1 + contrast / luma, 0, 1)[:, None]
+    return np.where(contrast[:, None] < 0, dark, surface + contrast[:, None])
+
+
+def _lit_walls(depth: NDArray[np.uint8], light: float) -> NDArray[np.float32]:
+    """(h, w) float32 in about -1..1: where the ground rises towards the light it is bright, where it falls away dark."""
+    dx = cv2.Sobel(depth, cv2.CV_32F, 1, 0, scale=1 / 512)
+    dy = cv2.Sobel(depth, cv2.CV_32F, 0, 1, scale=1 / 512)
+    return np.asarray(dx * np.cos(light) + dy * np.sin(light), np.float32)
+
+
+def _coverage(branches: list[Branch], params: CrackParams, softness: float, box: Box) -> NDArray[np.uint8]:
+    """(h, w) uint8: how much of each pixel the crack covers, 0..255; drawn as ribbons at three times the resolution."""
+    y0, x0, y1, x1 = box
+    s = _SUPERSAMPLING
+    canvas = np.zeros(((y1 - y0) * s, (x1 - x0) * s), np.uint8)
+    rng = np.random.default_rng(params.noise_seed)
+    for branch in branches:
+        left, right = (np.rint((wall - (y0, x0))[:, ::-1] * (s * 16)).astype(np.int32) for wall in _walls(rng, branch, params))
+        # piece by piece: where a wall crosses itself in a bend, one polygon would have holes
+        for piece in np.stack([left[:-1], left[1:], right[1:], right[:-1]], axis=1):
+            cv2.fillConvexPoly(canvas, piece, 255, cv2.LINE_8, shift=4)
+    coverage = cv2.resize(canvas, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    # new edges no sharper than those of the picture; averaging over a pixel is itself a blur of about 0.3
+    return np.asarray(cv2.GaussianBlur(coverage, (5, 5), softness) if softness > 0.5 else coverage, np.uint8)
+
+
+def _walls(
+    rng: np.random.Generator, branch: Branch, params: CrackParams
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n, 2) points (y, x) of the left and of the right wall of an arm, each at its own distance from the middle line."""
+    lengths = np.hypot(*np.diff(branch.points, axis=0).T)
+    along = np.concatenate([[0.0], np.cumsum(lengths)])
+    count = max(int(along[-1] / 2), 3)
+    t = np.linspace(0, along[-1], count)
+    middle = np.stack([np.interp(t, along, branch.points[:, k]) for k in range(2)], axis=1)
+    tangent = np.gradient(middle, axis=0)
+    tangent /= np.maximum(np.hypot(*tangent.T), 1e-6)[:, None]
+    normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
+    u = t / max(along[-1], 1e-6)
+    taper = params.taper + (1 - params.taper) * (1 - u**1.5)
+    taper[-1] = 0.0
+    half = 0.5 * params.width * branch.share * taper * np.exp(1.3 * params.roughness * _smooth_noise(rng, count, 12))
+    fine = np.minimum(params.roughness * half, 0.9)  # splinters do not grow with the width
+    walls = [
+        np.maximum(half * (1 + params.roughness * _smooth_noise(rng, count, 4)) + fine * rng.normal(0, 1, count), 0.25)
+        for _ in range(2)
+    ]
+    walls[0][-1] = walls[1][-1] = 0.1
+    return middle + normal * walls[0][:, None], middle - normal * walls[1][:, None]
+
+
+def _smooth_noise(rng: np.random.Generator, count: int, every: int) -> NDArray[np.float64]:
+    """(count,) noise of about unit variance that changes over `every` points."""
+    knots = np.arange(0, count + every, every)
+    return np.interp(np.arange(count), knots, rng.normal(0, 1, len(knots)))
+
+
+def _render_paper(subject: Subject, params: CrackParams, branches: list[Branch], box: Box) -> Rendered:
+    """Algorithms 2 and 3, inside the box that the skeleton can reach."""
+    y0, x0, y1, x1 = box
+    fg = subject.foreground[y0:y1, x0:x1]
+    mask = paper_mask(branches, params, box, subject.scale) & fg
+    before = subject.pixels[y0:y1, x0:x1]
+    at = np.flatnonzero(mask.ravel())
+    if not len(at):
+        return NOTHING
+    inside = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).ravel()[at]
+    strength = np.maximum(np.clip(inside / max(0.5 * params.width, 1), 0, 1) ** 0.7, 0.35)[:, None]
+    pixels = before.reshape(-1, 3)[at].astype(np.float32)
+    luma = max(float(subject.luma[y0:y1, x0:x1].ravel()[at].mean()), 1.0)
+    residual_brightness = 1 + params.contrast / luma  # Algorithm 3 calls it max_darken: 0 is black
+    dark = pixels * (1 - (1 - residual_brightness) * strength)
+    out = (1 - params.opacity) * pixels + params.opacity * dark
+    changed = before.copy().reshape(-1, 3)
+    changed[at] = np.clip(out, 0, 255).astype(np.uint8)
+    return finish(subject.pixels, box, changed.reshape(before.shape), mask, mask)
+
+
+def paper_mask(branches: list[Branch], params: CrackParams, box: Box, scale: float) -> Mask:
+    """(h, w) uint8 {0, 1}: all pixels whose distance to the skeleton plus noise is below w0 exp(-alpha t) + eps (equation 5).
+
+    The half width r* of the rule without noise is drawn, and w0 = (r* - eps) exp(alpha r*) follows from it.
+    """
+    y0, x0, y1, x1 = box
+    skeleton = np.ones((y1 - y0, x1 - x0), np.uint8)
+    lines = [np.rint((branch.points - (y0, x0))[:, ::-1]).astype(np.int32) for branch in branches]
+    cv2.polylines(skeleton, lines, isClosed=False, color=0)
+    t = cv2.distanceTransform(skeleton, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    alpha, eps = 0.25 / scale, 0.5 * scale
+    radius = max(0.5 * params.width, eps + 0.1)
+    w0 = (radius - eps) * np.exp(alpha * radius)
+    rng = np.random.default_rng(params.noise_seed)
+    cell = 512 * scale / rng.uniform(8, 32)
+    nu = fractal_noise(skeleton.shape, cell, permutation(rng), origin=(y0, x0))
+    nu *= np.float32(params.roughness * 2 * radius * 0.2 / noise_std())
+    mask = (t + nu < w0 * np.exp(-alpha * t) + eps).astype(np.uint8)
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((odd(3 * scale),) * 2, np.uint8)), np.uint8)
+    return (cv2.GaussianBlur(mask * np.uint8(255), (7, 7), 1.0) > 0.3 * 255).astype(np.uint8)
+
+
+CRACK = AnomalyType("crack", 1, CrackSettings, STRENGTHS, CrackParams, draw, render_one)

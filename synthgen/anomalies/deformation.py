@@ -1,0 +1,287 @@
+"""Deformation: a thin-plate-spline warp of the object or of one place on it (MaPhC2F, Algorithm 5).
+
+`paper` follows Algorithm 5 on objects: control points inside the object move, the object is warped as a whole and laid over
+a background painted in behind it. As printed it remaps the picture from which the object has been erased; here the original
+is remapped, the spline has its affine part and fixed points around the object, and fold-overs are ruled out. Where the
+foreground fills the frame there is no background, and its partial variant (named in the paper, not given) is used: the
+warp of one place.
+
+`realistic` always warps one place, chosen where the picture has structure to bend, pushes across the dominant edge, fades
+to nothing on the rim, and shades the new relief under a light from one side.
+
+The mask is what visibly changed, not the whole object (the paper's mask marks half of the image).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.anomalies import tps
+from synthgen.anomalies.blending import clip_box, drop_specks, largest_change, odd, tighten
+from synthgen.anomalies.contract import (
+    NOTHING,
+    AnomalyType,
+    PositiveRange,
+    Rendered,
+    TypeSettings,
+    log_uniform,
+    uniform,
+)
+from synthgen.anomalies.subject import Subject
+from synthgen.samples import Box, Image, Mask
+
+Field = NDArray[np.float32]
+
+_KINDS = ("dent", "bulge", "bend", "crumple")
+_SMALLEST_JACOBIAN = 0.15
+_ANCHORS = 16
+
+
+class DeformationSettings(TypeSettings):
+    """What may be drawn for a deformation.
+
+    Attributes:
+        size_range: radius of the warped place over the diameter of the part; log-uniform.
+        offset_range: largest displacement over that radius (over the object's diameter when a whole object is warped,
+            divided by 4).
+        shading_range: brightness of the relief's lit side in gray levels; realistic style.
+    """
+
+    size_range: PositiveRange = (0.05, 0.22)
+    offset_range: PositiveRange = (0.15, 0.42)
+    shading_range: PositiveRange = (6, 45)
+
+
+STRENGTHS = {
+    "subtle": {"size_range": (0.04, 0.12), "offset_range": (0.1, 0.25), "shading_range": (4, 14)},
+    "normal": {},
+    "strong": {"size_range": (0.12, 0.32), "offset_range": (0.3, 0.5), "shading_range": (20, 70)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DeformationParams:
+    """All that is random about one deformation; lengths in pixels of the sample, angles in radians.
+
+    `points` are control points (x, y) where the picture is taken from, relative to the centre; `offsets` move them.
+    `radius` is 0 when the whole part at the centre is warped. `taper` is the width of the fading rim over the radius.
+    `shading` is the brightness of the lit side in gray levels, signed: negative for a hollow.
+    """
+
+    kind: str
+    centre: tuple[int, int]
+    radius: float
+    points: tuple[tuple[float, float], ...]
+    offsets: tuple[tuple[float, float], ...]
+    taper: float
+    shading: float
+    light: float
+
+
+def draw(rng: np.random.Generator, subject: Subject, settings: DeformationSettings) -> DeformationParams:
+    """Parameters of one deformation on this subject."""
+    if settings.style == "paper" and _shows_background(subject):
+        return _draw_object(rng, subject, settings)
+    realistic = settings.style == "realistic"
+    y, x = _structured_place(rng, subject) if realistic else subject.place(rng)
+    scale = subject.scale
+    radius = log_uniform(rng, settings.size_range) * subject.diameter(y, x)
+    radius = round(float(np.clip(radius, 12 * scale, 130 * scale)), 3)
+    kind = str(rng.choice(_KINDS)) if realistic else "crumple"
+    reach = uniform(rng, settings.offset_range) * radius
+    angle = subject.edge_direction(y, x)[0] + rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0)
+    points, offsets = _control_points(rng, kind, radius, reach, angle)
+    shading = log_uniform(rng, settings.shading_range) if realistic and kind != "bend" else 0.0
+    if kind == "dent" or (kind == "crumple" and rng.random() < 0.5):
+        shading = -shading
+    return DeformationParams(
+        kind=kind,
+        centre=(y, x),
+        radius=radius,
+        points=_pairs(points),
+        offsets=_pairs(offsets),
+        taper=uniform(rng, (0.25, 0.5)),
+        shading=shading,
+        light=uniform(rng, (0, 2 * np.pi)),
+    )
+
+
+def _shows_background(subject: Subject) -> bool:
+    """Whether an object can be lifted off the picture: it covers little of it."""
+    return float(subject.foreground.mean()) < 0.35
+
+
+def _draw_object(rng: np.random.Generator, subject: Subject, settings: DeformationSettings) -> DeformationParams:
+    y, x = subject.place(rng)
+    part = subject.part(y, x)
+    reach = uniform(rng, settings.offset_range) / 4 * subject.diameter(y, x)
+    inside = np.flatnonzero(part)
+    points: list[NDArray[np.float64]] = []
+    for index in rng.choice(inside, size=80):
+        py, px = divmod(int(index), part.shape[1])
+        point = np.array([px - x, py - y], np.float64)
+        if all(np.hypot(*(point - other)) > 0.1 * subject.diameter(y, x) for other in points):
+            points.append(point)
+    points = points[: int(rng.integers(6, 17))]
+    angles = rng.uniform(0, 2 * np.pi, len(points))
+    offsets = reach * np.sqrt(rng.random(len(points)))[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+    return DeformationParams("object", (y, x), 0.0, _pairs(np.array(points)), _pairs(offsets), 0.0, 0.0, 0.0)
+
+
+def _structured_place(rng: np.random.Generator, subject: Subject) -> tuple[int, int]:
+    """Of a few places the one with the strongest structure, mostly: on a blank surface a warp would not be seen."""
+    places = [subject.place(rng) for _ in range(4)]
+    if rng.random() < 0.25:
+        return places[0]
+    return max(places, key=lambda place: subject.edge_direction(*place)[1])
+
+
+def _control_points(
+    rng: np.random.Generator, kind: str, radius: float, reach: float, angle: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n, 2) points (x, y) relative to the centre and their (n, 2) offsets."""
+    if kind == "crumple":
+        points: list[NDArray[np.float64]] = []
+        for _ in range(60):
+            point = 0.7 * radius * np.sqrt(rng.random()) * _direction(rng.uniform(0, 2 * np.pi))
+            if all(np.hypot(*(point - other)) > 0.3 * radius for other in points):
+                points.append(point)
+        chosen = np.array(points[: int(rng.integers(4, 10))])
+        return chosen, reach * 0.8 * np.array([_direction(a) for a in rng.uniform(0, 2 * np.pi, len(chosen))])
+    if kind == "bend":
+        along = _direction(angle + np.pi / 2)
+        chosen = np.array([s * radius * along for s in (-0.35, 0.0, 0.35)])
+        return chosen, reach * np.array([[0.7], [1.0], [0.7]]) * _direction(angle)
+    ring = rng.uniform(0, 2 * np.pi) + np.arange(5) * 2 * np.pi / 5
+    outwards = np.array([_direction(a) for a in ring])
+    inwards = -1 if kind == "dent" else 1
+    size = rng.uniform(0.6, 1.0, (5, 1))
+    return 0.45 * radius * outwards, inwards * 0.7 * reach * size * outwards + 0.5 * reach * _direction(angle)
+
+
+def _direction(angle: float) -> NDArray[np.float64]:
+    return np.array([np.cos(angle), np.sin(angle)])
+
+
+def _pairs(values: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
+    return tuple((round(float(x), 2), round(float(y), 2)) for x, y in values)
+
+
+def render_one(subject: Subject, params: DeformationParams) -> Rendered:
+    """The pixels a deformation changes."""
+    return _render_place(subject, params) if params.radius else _render_object(subject, params)
+
+
+def _render_place(subject: Subject, params: DeformationParams) -> Rendered:
+    (cy, cx), radius = params.centre, params.radius
+    y0, x0, y1, x1 = box = clip_box(cy - radius, cx - radius, cy + radius + 1, cx + radius + 1, subject.luma.shape[:2])
+    rows, columns = np.arange(y0, y1, dtype=np.float32) - cy, np.arange(x0, x1, dtype=np.float32) - cx
+    distance = np.sqrt(rows[:, None] ** 2 + columns[None, :] ** 2) / np.float32(radius)
+    fade = _smoothstep((1 - distance) / np.float32(params.taper))[..., None]
+    rim = radius * np.array([_direction(a) for a in np.arange(_ANCHORS) * 2 * np.pi / _ANCHORS])
+    shift = _displacement(params, rim, (cx - x0, cy - y0), box) * fade
+    shift = _unfold(shift)
+    warped = _remap(subject.pixels, shift, box)
+    if params.shading:
+        relief = _relief(params, distance, shift)
+        lit = np.clip(warped + (params.shading * relief)[..., None], 0, 255)
+        warped = np.where(relief[..., None] != 0, np.rint(lit).astype(np.uint8), warped)
+    return _seen(subject, box, warped, np.ones(distance.shape, np.uint8))
+
+
+def _render_object(subject: Subject, params: DeformationParams) -> Rendered:
+    """Algorithm 5: the warped part over a background painted in behind it."""
+    cy, cx = params.centre
+    part = subject.part(cy, cx)
+    x, y, width, height = cv2.boundingRect(part)
+    margin = max(int(0.08 * max(width, height)), 8)
+    y0, x0, y1, x1 = box = clip_box(y - margin, x - margin, y + height + margin, x + width + margin, part.shape)
+    corners = np.array([(x0 + u * (x1 - 1 - x0), y0 + v * (y1 - 1 - y0)) for u, v in _rim_positions()]) - (cx, cy)
+    shift = _unfold(_displacement(params, corners, (cx - x0, cy - y0), box, step=8))
+    image = _remap(subject.pixels, shift, box)
+    moved = (_remap(part * np.uint8(255), shift, box) >= 128).astype(np.uint8)
+    plate = subject.plate[y0:y1, x0:x1]
+    before = subject.pixels[y0:y1, x0:x1]
+    # the outline of the foreground is not exact: what is painted over reaches a little beyond it
+    vacated = cv2.dilate(part[y0:y1, x0:x1], np.ones((odd(7 * subject.scale),) * 2, np.uint8)) & (1 - moved)
+    behind = np.where(vacated[..., None] > 0, plate, before)
+    out = np.where(moved[..., None] > 0, image, behind)
+    far = (np.abs(shift).max(-1) > 1).astype(np.uint8)
+    return _seen(subject, box, out, (far & moved) | vacated | (moved & (1 - part[y0:y1, x0:x1])))
+
+
+def _rim_positions() -> list[tuple[float, float]]:
+    """(u, v) in 0..1 of 16 places around a unit square."""
+    side = (0.0, 0.25, 0.5, 0.75)
+    return [(t, 0.0) for t in side] + [(1.0, t) for t in side] + [(1 - t, 1.0) for t in side] + [(0.0, 1 - t) for t in side]
+
+
+def _displacement(
+    params: DeformationParams, fixed: NDArray[np.float64], centre: tuple[int, int], box: Box, step: int = 4
+) -> Field:
+    """(h, w, 2) float32 (x, y): how far each pixel of the window has come; 0 at the `fixed` points."""
+    offsets = np.array(params.offsets)
+    arrived = np.array(params.points) + offsets
+    points = np.concatenate([arrived, fixed]) + np.array(centre, np.float64)
+    values = np.concatenate([offsets, np.zeros_like(fixed)])
+    step = step if min(box[2] - box[0], box[3] - box[1]) > 4 * step else 1
+    return tps.field(tps.solve(points, values), points, box[2] - box[0], box[3] - box[1], step)
+
+
+def _unfold(shift: Field) -> Field:
+    """The displacement, made smaller until the warp folds nowhere."""
+    for _ in range(12):
+        if tps.smallest_jacobian(shift) >= _SMALLEST_JACOBIAN:
+            return shift
+        shift = shift * np.float32(0.7)
+    return shift
+
+
+def _remap(image: Image | Mask, shift: Field, box: Box) -> NDArray[np.uint8]:
+    """The window of `box` with each pixel taken from where it has come from."""
+    y0, x0, y1, x1 = box
+    map_x = np.arange(x0, x1, dtype=np.float32)[None, :] - shift[..., 0]
+    map_y = np.arange(y0, y1, dtype=np.float32)[:, None] - shift[..., 1]
+    return np.asarray(cv2.remap(image, map_x, map_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101), np.uint8)
+
+
+def _relief(params: DeformationParams, distance: Field, shift: Field) -> Field:
+    """(h, w) float32 in -1..1: slope towards the light of a dome, or of the folds of a crumple."""
+    if params.kind == "crumple":
+        height = np.asarray(cv2.GaussianBlur(shift[..., 0] + shift[..., 1], (0, 0), 1.5), np.float32)
+    else:
+        height = np.clip(1 - distance**2, 0, None) ** 2
+    dx, dy = (cv2.Sobel(height, cv2.CV_32F, *order) for order in ((1, 0), (0, 1)))
+    slope = -(dx * np.float32(np.cos(params.light)) + dy * np.float32(np.sin(params.light)))
+    return np.asarray(slope / max(float(np.abs(slope).max()), 1e-6), np.float32)
+
+
+def _smoothstep(t: Field) -> Field:
+    t = np.clip(t, 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _seen(subject: Subject, box: Box, after: Image, candidates: Mask) -> Rendered:
+    """What can be seen of a change: where the picture differs by more than its grain once both are smoothed a little.
+
+    Everything farther than two pixels from the mask becomes the normal image again.
+    """
+    y0, x0, y1, x1 = box
+    before = subject.pixels[y0:y1, x0:x1]
+    size = (odd(3 * subject.scale),) * 2
+    difference = largest_change(cv2.blur(before, size), cv2.blur(after, size))
+    mask = (difference >= max(4.0, subject.grain)).astype(np.uint8) & candidates
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd(7 * subject.scale),) * 2)
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, around), np.uint8)
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
+    mask = drop_specks(mask, 20 * subject.scale**2)
+    if not mask.any():
+        return NOTHING
+    keep = cv2.dilate(mask, np.ones((5, 5), np.uint8))
+    patch = cv2.copyTo(after, keep, before.copy())
+    return tighten(before, box, patch, mask & (largest_change(before, patch) > 0).astype(np.uint8))
+
+
+DEFORMATION = AnomalyType("deformation", 1, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one)

@@ -1,0 +1,124 @@
+"""What an anomaly type sees of a normal image: pixels, foreground, material, and facts worked out once for all its samples."""
+
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.samples import Image, Mask
+
+MATERIALS = ("metal", "wood", "fabric", "plastic", "food", "stone")
+
+
+class Subject:
+    """A normal image as a surface to damage.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, never written to.
+        foreground: (H, W) uint8 {0, 1}, where the object is; all ones if nothing is known.
+        material: one of `MATERIALS`.
+        scale: shorter side / 512: lengths are given in pixels of a 512-pixel image and multiplied by it.
+    """
+
+    def __init__(self, pixels: Image, foreground: Mask, material: str = "metal") -> None:
+        self.pixels = pixels
+        self.foreground = foreground
+        self.material = material
+        self.scale = min(pixels.shape[:2]) / 512
+
+    @cached_property
+    def is_gray(self) -> bool:
+        """Whether the three channels are equal everywhere."""
+        r, g, b = cv2.split(self.pixels)
+        return bool(np.array_equal(r, g) and np.array_equal(g, b))
+
+    @cached_property
+    def luma(self) -> NDArray[np.uint8]:
+        """(H, W) uint8 brightness."""
+        return np.asarray(cv2.cvtColor(self.pixels, cv2.COLOR_RGB2GRAY))
+
+    @cached_property
+    def chroma(self) -> float:
+        """How colourful the foreground is: 95th percentile of (largest - smallest channel), 0..255; exactly 0 if gray."""
+        if self.is_gray:
+            return 0.0
+        sample = self.pixels.reshape(-1, 3)[self._inside[:: max(1, len(self._inside) // 4000)]].astype(np.int16)
+        return float(np.percentile(sample.max(1) - sample.min(1), 95))
+
+    @cached_property
+    def grain(self) -> float:
+        """Standard deviation of the pixel noise in gray levels (Immerkaer's estimate, on the smoother half of the image)."""
+        kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+        response = np.abs(cv2.filter2D(self.luma[::2, :], cv2.CV_32F, kernel))
+        return float(np.median(response) / 0.6745 / 6)
+
+    @cached_property
+    def softness(self) -> float:
+        """Blur of the sharpest edges as the standard deviation of a Gaussian, 0.4..2.5 px: new edges should be no sharper.
+
+        A step blurred by a Gaussian changes by erf(d / (2 sqrt(2) sigma)) of its height over d pixels across its middle;
+        the changes over one and over two pixels at the steepest places give sigma.
+        """
+        luma = self.luma.astype(np.int16)
+        two = np.abs(luma[::2, 2:] - luma[::2, :-2])
+        steep = two >= np.percentile(two, 99.5)
+        one = np.maximum(np.abs(luma[::2, 1:-1] - luma[::2, :-2]), np.abs(luma[::2, 2:] - luma[::2, 1:-1]))[steep]
+        ratio = float(two[steep].mean()) / max(float(one.mean()), 1e-3)
+        return float(np.clip(np.interp(ratio, (1.0, 1.24, 1.55, 1.78, 1.9), (0.4, 0.5, 0.8, 1.3, 2.5)), 0.4, 2.5))
+
+    @cached_property
+    def _inside(self) -> NDArray[np.int64]:
+        """Flat indices of the foreground, two pixels away from its edge; of the whole image where that leaves nothing."""
+        eroded = cv2.erode(self.foreground, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
+        inside = np.flatnonzero(eroded)
+        return inside if len(inside) else np.arange(self.foreground.size)
+
+    @cached_property
+    def _components(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        _, labels, stats, _ = cv2.connectedComponentsWithStats(self.foreground, connectivity=8)
+        return labels, stats
+
+    def place(self, rng: np.random.Generator) -> tuple[int, int]:
+        """(y, x) of a foreground pixel, drawn evenly: a large part is hit as often as its area asks."""
+        y, x = divmod(int(self._inside[rng.integers(len(self._inside))]), self.pixels.shape[1])
+        return y, x
+
+    def diameter(self, y: int, x: int) -> float:
+        """Diameter in pixels of a disc as large as the part (connected component of the foreground) at (y, x)."""
+        labels, stats = self._components
+        label = labels[y, x]
+        area = stats[label, cv2.CC_STAT_AREA] if label else self.pixels.shape[0] * self.pixels.shape[1]
+        return float(2 * np.sqrt(area / np.pi))
+
+    def part(self, y: int, x: int) -> Mask:
+        """(H, W) uint8 {0, 1}: the connected component of the foreground at (y, x)."""
+        labels, _ = self._components
+        return (labels == labels[y, x]).astype(np.uint8)
+
+    @cached_property
+    def structure(self) -> NDArray[np.float32]:
+        """(H/8, W/8, 3) float32 local structure tensor (xx, yy, xy) of the brightness: where and along what it changes."""
+        height, width = self.luma.shape
+        quarter = cv2.resize(self.luma, (max(width // 4, 4), max(height // 4, 4)), interpolation=cv2.INTER_AREA)
+        dx, dy = (cv2.Sobel(quarter, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
+        tensor = cv2.merge([dx * dx, dy * dy, dx * dy])
+        half = cv2.resize(tensor, (max(width // 8, 2), max(height // 8, 2)), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.boxFilter(half, -1, (5, 5)), np.float32)
+
+    def edge_direction(self, y: float, x: float) -> tuple[float, float]:
+        """(angle in radians of the strongest change of brightness at (y, x), its root-mean-square gradient per pixel)."""
+        rows, columns = self.structure.shape[:2]
+        at = self.structure[min(int(y) * rows // self.luma.shape[0], rows - 1), min(int(x) * columns // self.luma.shape[1], columns - 1)]
+        xx, yy, xy = (float(v) for v in at)
+        return 0.5 * float(np.arctan2(2 * xy, xx - yy)), float(np.sqrt(xx + yy)) / 4
+
+    @cached_property
+    def plate(self) -> Image:
+        """(H, W, 3) uint8: the image with its foreground painted over from the background, at a quarter of the resolution."""
+        height, width = self.luma.shape
+        small = (max(width // 4, 8), max(height // 4, 8))
+        image = cv2.resize(self.pixels, small, interpolation=cv2.INTER_AREA)
+        hole = cv2.dilate(cv2.resize(self.foreground, small, interpolation=cv2.INTER_AREA), np.ones((5, 5), np.uint8))
+        filled = cv2.resize(cv2.inpaint(image, hole, 3, cv2.INPAINT_TELEA), (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.where(self.foreground[..., None] > 0, np.asarray(filled, np.uint8), self.pixels)

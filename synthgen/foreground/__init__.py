@@ -1,0 +1,85 @@
+"""Which pixels of a normal image are the object: found by a model, given by the user, or the whole image.
+
+One method is chosen per category (`choose_method`), then applied to each image (`find_foreground`), which falls back to
+the whole image rather than fail. A new method is one module with a function from an image to a mask, and an entry here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from synthgen.errors import UsageError, suggest
+from synthgen.foreground import cache, classical, masks
+from synthgen.samples import Image, Mask, NormalImage
+
+MODES = ("auto", "classical", "none")
+"""What a user may ask for; `auto` lets the category decide. Masks of one's own come by `--foreground-masks`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How the foreground of a category's images is found.
+
+    Attributes:
+        name: `classical` (border-colour model), `masks` (files of the user) or `none` (the whole image).
+        folder: where the user's masks are; None for the other methods.
+    """
+
+    name: str
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Foreground:
+    """A foreground, and why it is the whole image where it should not be (`warning`, else empty)."""
+
+    mask: Mask
+    warning: str = ""
+
+
+def check_mode(mode: str) -> None:
+    """Raise a UsageError unless `mode` is one of `MODES`."""
+    if mode not in MODES:
+        raise UsageError(f"foreground: {mode!r} is not a way to find it.{suggest(mode, list(MODES))}")
+
+
+def choose_method(mode: str, hint: str, folder: Path | None, images: Sequence[Image]) -> Method:
+    """The method for one category.
+
+    Args:
+        mode: one of `MODES`.
+        hint: what is known about the category: `"whole"` if it is a texture or fills the frame, else `"auto"`.
+        folder: folder of the user's masks; it wins over everything else.
+        images: some of the category's normal images, whose majority decides in mode `auto`.
+    """
+    if folder is not None:
+        return Method("masks", folder)
+    if mode == "auto":
+        mode = "classical" if hint != "whole" and classical.is_object(images) else "none"
+    return Method(mode)
+
+
+def find_foreground(normal: NormalImage, method: Method) -> Foreground:
+    """The foreground of one normal image; the whole image, with a warning, where the method finds nothing to trust.
+
+    Raises:
+        InputDataError: a mask file of the user exists but cannot be read.
+    """
+    size = (normal.pixels.shape[0], normal.pixels.shape[1])
+    if method.name == "none":
+        return Foreground(np.ones(size, np.uint8))
+    if method.folder is not None:
+        found = masks.read(method.folder, normal, size)
+        doubt = "no mask file" if found is None else "" if found.any() else "empty mask file"
+    else:
+        found, doubt = cache.remember(normal, f"classical-{classical.VERSION}", _classical)
+    if found is None or doubt:
+        return Foreground(np.ones(size, np.uint8), f"{normal.source}: {doubt}; the whole image is used")
+    return Foreground(found)
+
+
+def _classical(normal: NormalImage) -> tuple[Mask, str]:
+    found = classical.segment(normal.pixels)
+    return classical.full_size(found.mask, *normal.pixels.shape[:2]), found.doubt

@@ -1,0 +1,243 @@
+"""What is to be made: a recipe, from a YAML file or from the command line, checked before any work is done."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from synthgen.anomalies import TYPES, canonical_type
+from synthgen.anomalies.contract import Strength, Style, TypeSettings
+from synthgen.anomalies.subject import MATERIALS
+from synthgen.datasets import dataset_info
+from synthgen.errors import SynthgenError, UsageError
+from synthgen.foreground import check_mode
+from synthgen.samples import Size
+
+SMALLEST_SIDE, LARGEST_SIDE = 16, 4096
+
+
+def _material(name: str | None) -> str | None:
+    if name is not None and name not in MATERIALS:
+        raise ValueError(f"{name!r} is not one of {', '.join(MATERIALS)}")
+    return name
+
+
+Material = Annotated[str | None, AfterValidator(_material)]
+PerImage = Annotated[int, Field(ge=1, le=1000)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TypeRecipe(BaseModel):
+    """One anomaly type in a recipe. Any other field is one of the type's own settings, such as `size_range`.
+
+    Attributes:
+        per_image: samples of this type per normal image; None takes the dataset's or the recipe's number.
+        style, strength: instead of the recipe's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    per_image: PerImage | None = None
+    style: Style | None = None
+    strength: Strength | None = None
+
+
+class DatasetRecipe(_Strict):
+    """One dataset in a recipe.
+
+    Attributes:
+        categories: which ones; None for all.
+        per_image: samples per normal image and type; None takes the recipe's number.
+        material: of all its categories, instead of what is known about them.
+    """
+
+    categories: tuple[str, ...] | None = None
+    per_image: PerImage | None = None
+    material: Material = None
+
+
+class Recipe(_Strict):
+    """Everything that decides the samples, and how they are stored.
+
+    Attributes:
+        kind: says what the file is.
+        name: for people.
+        datasets: where the normal images come from, by dataset name.
+        types: what is made of them, by type name.
+        per_image: samples per normal image and type.
+        size: (height, width) of the samples in pixels; one number for a square.
+        seed: any whole number from 0 on; another seed gives other samples.
+        style: `realistic`, or `paper` for the pseudocode.
+        strength: preset of sizes and contrasts: `subtle`, `normal` or `strong`.
+        foreground: `auto`, `classical` or `none`.
+        layout: of the shards, `delta` or `dense`.
+        base_compression: `gzip` makes the shards smaller and slower to read.
+        samples_per_shard: most samples of a shard.
+        max_rejected: largest share of samples without an accepted draw; beyond it a build ends with exit status 6.
+    """
+
+    kind: Literal["recipe"] = "recipe"
+    name: str = "custom"
+    datasets: dict[str, DatasetRecipe] = Field(min_length=1)
+    types: dict[str, TypeRecipe] = Field(min_length=1)
+    per_image: PerImage = 3
+    size: Size = (512, 512)
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    style: Style = "realistic"
+    strength: Strength = "normal"
+    foreground: str = "auto"
+    layout: Literal["delta", "dense"] = "delta"
+    base_compression: Literal["none", "gzip"] = "none"
+    samples_per_shard: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.02
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _square(cls, value: Any) -> Any:
+        return (value, value) if isinstance(value, int) else value
+
+    @field_validator("size")
+    @classmethod
+    def _sides(cls, value: Size) -> Size:
+        if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in value):
+            raise ValueError(f"sides from {SMALLEST_SIDE} to {LARGEST_SIDE} pixels are possible")
+        return value
+
+    @field_validator("datasets")
+    @classmethod
+    def _known_datasets(cls, value: dict[str, DatasetRecipe]) -> dict[str, DatasetRecipe]:
+        for name in value:
+            _as_value_error(dataset_info, name)
+        return value
+
+    @field_validator("types", mode="before")
+    @classmethod
+    def _plain_types(cls, value: Any) -> Any:
+        """Aliases replaced; a list of names is as good as a mapping without settings."""
+        if isinstance(value, list):
+            value = dict.fromkeys(value)
+        if not isinstance(value, dict):
+            return value
+        plain = {_as_value_error(canonical_type, str(name)): settings or {} for name, settings in value.items()}
+        if len(plain) < len(value):
+            raise ValueError("the same type is named twice")
+        return plain
+
+    @field_validator("foreground")
+    @classmethod
+    def _known_foreground(cls, value: str) -> str:
+        _as_value_error(check_mode, value)
+        return value
+
+    def settings(self, type_name: str) -> TypeSettings:
+        """The settings that one type draws from.
+
+        Raises:
+            pydantic.ValidationError: the recipe sets something that the type does not have or that makes no sense.
+        """
+        own = self.types[type_name]
+        return TYPES[type_name].configure(own.style or self.style, own.strength or self.strength, **(own.model_extra or {}))
+
+    def replicas(self, dataset: str, type_name: str) -> int:
+        """Samples per normal image of this dataset and type."""
+        return self.types[type_name].per_image or self.datasets[dataset].per_image or self.per_image
+
+    def material(self, dataset: str, category: str) -> str:
+        """What a category is made of."""
+        return self.datasets[dataset].material or dataset_info(dataset).category(category).material
+
+    def resolved(self) -> dict[str, Any]:
+        """All that decides the bytes of a build, with every default written out, as JSON types."""
+        whole: dict[str, Any] = self.model_dump(mode="json", exclude={"types", "max_rejected"})
+        whole["types"] = {
+            name: {
+                "generator": TYPES[name].generator,
+                "per_image": self.types[name].per_image,
+                "settings": self.settings(name).model_dump(mode="json"),
+            }
+            for name in self.types
+        }
+        return whole
+
+
+def make_recipe(values: dict[str, Any], where: dict[tuple[str, ...], str] | None = None, source: str = "") -> Recipe:
+    """A checked recipe from plain values.
+
+    Args:
+        values: fields of `Recipe`.
+        where: what to call a field in an error (a line, an option), by its place in `values`.
+        source: what to call the whole in an error, such as the file's name.
+
+    Raises:
+        UsageError: with one line for each thing that is wrong.
+    """
+    try:
+        recipe = Recipe(**values)
+        for name in recipe.types:
+            try:
+                recipe.settings(name)
+            except ValidationError as error:
+                raise UsageError(_explain(error, where or {}, source, ("types", name), TYPES[name].settings)) from None
+    except ValidationError as error:
+        raise UsageError(_explain(error, where or {}, source, (), Recipe)) from None
+    return recipe
+
+
+def _explain(
+    error: ValidationError, where: dict[tuple[str, ...], str], source: str, prefix: tuple[str, ...], model: type[BaseModel]
+) -> str:
+    from synthgen.errors import suggest
+
+    lines = []
+    for problem in error.errors():
+        place = (*prefix, *(str(part) for part in problem["loc"]))
+        known = next((where[place[:n]] for n in range(len(place), 0, -1) if place[:n] in where), "")
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            fields = list(model.model_fields) if len(place) == len(prefix) + 1 else list(DatasetRecipe.model_fields)
+            text = f"there is no such setting.{suggest(place[-1], fields)}"
+        lines.append(f"{known or source}{': ' if known or source else ''}{'.'.join(place)}: {text}")
+    return "\n".join(lines)
+
+
+def _as_value_error(check: Any, value: str) -> Any:
+    """`check(value)`, its SynthgenError as the ValueError that pydantic collects."""
+    try:
+        return check(value)
+    except SynthgenError as error:
+        raise ValueError(str(error)) from error
+
+
+def canonical_json(values: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values, equal text."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def recipe_names() -> list[str]:
+    """The built-in recipes."""
+    from synthgen.manifests import manifest_dir
+
+    return sorted(path.stem for path in manifest_dir().glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A built-in recipe by name, or one's own by path.
+
+    Raises:
+        UsageError: no such recipe, or a file that is not one; the text names the line.
+    """
+    from synthgen.errors import suggest
+    from synthgen.manifests import manifest_dir
+    from synthgen.recipe_file import read_recipe_file
+
+    if name_or_path in recipe_names():
+        return read_recipe_file(manifest_dir() / f"{name_or_path}.yaml")
+    path = Path(name_or_path)
+    if not path.exists():
+        known = suggest(name_or_path, recipe_names()) if recipe_names() else ""
+        raise UsageError(f"--recipe {name_or_path}: neither a built-in recipe nor a file.{known}")
+    return read_recipe_file(path)

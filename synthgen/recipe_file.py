@@ -1,0 +1,57 @@
+"""Recipes as YAML files: read safely, and wrong fields named by file and line."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from synthgen.errors import UsageError
+from synthgen.recipe import Recipe, make_recipe
+
+_LARGEST_FILE = 1 << 20  # bytes
+
+
+def read_recipe_file(path: Path) -> Recipe:
+    """The recipe in a YAML file.
+
+    Raises:
+        UsageError: the file cannot be read, is no YAML, or describes no recipe; with file name and line.
+    """
+    try:
+        if path.stat().st_size > _LARGEST_FILE:
+            raise UsageError(f"{path}: larger than {_LARGEST_FILE} bytes: this is no recipe.")
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read as text ({error}).") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UsageError(f"{path}{line}: not valid YAML: {error.problem}.") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UsageError(f"{path}: not valid YAML: {type(error).__name__}.") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: a recipe is a mapping with `datasets` and `types`.")
+    lines: dict[tuple[str, ...], str] = {}
+    _note_lines(path, node, (), lines)
+    return make_recipe(values, lines, f"{path}")
+
+
+def _note_lines(path: Path, node: Any, place: tuple[str, ...], lines: dict[tuple[str, ...], str]) -> None:
+    """Fill `lines` with `file:line` of every key and item below a node."""
+    if len(place) > 8:
+        return  # recipes are shallow; an alias that contains itself is not
+    if isinstance(node, yaml.MappingNode):
+        seen = set()
+        for key, value in node.value:
+            here = f"{path}:{key.start_mark.line + 1}"
+            if key.value in seen:
+                raise UsageError(f"{here}: {key.value!r} is there twice.")
+            seen.add(key.value)
+            lines[(*place, str(key.value))] = here
+            _note_lines(path, value, (*place, str(key.value)), lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for number, item in enumerate(node.value):
+            lines[(*place, str(number))] = f"{path}:{item.start_mark.line + 1}"
+            _note_lines(path, item, (*place, str(number)), lines)

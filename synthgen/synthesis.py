@@ -1,0 +1,187 @@
+"""Samples in memory: one plan, one sample at a time, the same bytes that a build writes into shards."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthgen.anomalies import TYPES
+from synthgen.anomalies.blending import SEEN, largest_change
+from synthgen.anomalies.contract import Rendered, TypeSettings
+from synthgen.anomalies.subject import Subject
+from synthgen.datasets import NormalSource, read_normal
+from synthgen.foreground import Method, find_foreground
+from synthgen.plan import Plan, specs_of
+from synthgen.recipe import Recipe
+from synthgen.samples import Image, Mask, NormalImage, Sample, SampleSpec
+
+MAX_ATTEMPTS = 8
+_AREA_SHARES = (2e-4, 0.2)  # of the image
+_SMALLEST_AREA = 12  # pixels, whatever the image's size
+_SMALLEST_CONTRAST = 6.0  # gray levels
+_CONTRAST_OVER_GRAIN = 2.0
+_SMALLEST_VISIBLE_SHARE = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PreparedNormal:
+    """A normal image with all that its samples share.
+
+    Attributes:
+        normal: the image.
+        subject: what the anomaly types see of it.
+        warning: why its foreground is the whole image where it should not be; else empty.
+    """
+
+    normal: NormalImage
+    subject: Subject
+    warning: str
+
+
+def prepare(source: NormalSource, recipe: Recipe, method: Method) -> PreparedNormal:
+    """Read a normal image and find its foreground.
+
+    Raises:
+        InputDataError: the image cannot be read.
+    """
+    normal = read_normal(source, recipe.size)
+    normal.pixels.setflags(write=False)
+    foreground = find_foreground(normal, method)
+    subject = Subject(normal.pixels, foreground.mask, recipe.material(source.dataset, source.category))
+    return PreparedNormal(normal, subject, foreground.warning)
+
+
+def sample_generator(seed: int, sample_id: str, attempt: int) -> np.random.Generator:
+    """The random numbers of one draw: keyed by the recipe's seed, the sample's id and the attempt, and by nothing else."""
+    digest = hashlib.sha256(f"{seed}\n{sample_id}\n{attempt}".encode()).digest()
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest[:16], "little"))))
+
+
+def make_sample(spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettings, seed: int) -> Sample:
+    """Draw and render a sample, again and again until one is accepted, at most `MAX_ATTEMPTS` times.
+
+    Where none is, the sample is the untouched normal image with the last refusal as `rejected`.
+    """
+    kind = TYPES[spec.type]
+    reason = ""
+    for attempt in range(MAX_ATTEMPTS):
+        params = kind.draw(sample_generator(seed, spec.sample_id, attempt), prepared.subject, settings)
+        (rendered,) = kind.render([prepared.subject], [params])
+        before = prepared.normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
+        area, contrast, visible = _measure(before, rendered)
+        reason = refusal(area, contrast, visible, prepared.subject)
+        if not reason:
+            return _sample(spec, prepared.normal, rendered, kind.to_json(params), attempt, (area, contrast, visible))
+    return untouched(spec, prepared.normal, reason)
+
+
+def untouched(spec: SampleSpec, normal: NormalImage, reason: str) -> Sample:
+    """The rejected sample: the normal image itself, with the reason."""
+    nothing = np.zeros(normal.pixels.shape[:2], np.uint8)
+    return Sample(
+        spec, normal.pixels, nothing, normal.pixels, (0, 0, 0, 0), {}, MAX_ATTEMPTS - 1, 0, 0.0, 0.0, normal.sha256, reason
+    )
+
+
+def refusal(area: int, contrast: float, visible: float, subject: Subject) -> str:
+    """Why nobody should be asked to learn from this sample; empty if it is good.
+
+    Args:
+        area, contrast, visible: as in `Sample`.
+        subject: the normal image, whose grain hides small changes.
+    """
+    pixels = subject.foreground.size
+    if area < max(_AREA_SHARES[0] * pixels, _SMALLEST_AREA):
+        return "too small"
+    if area > _AREA_SHARES[1] * pixels:
+        return "too large"
+    if contrast < max(_SMALLEST_CONTRAST, _CONTRAST_OVER_GRAIN * subject.grain) or visible < _SMALLEST_VISIBLE_SHARE:
+        return "not visible"
+    return ""
+
+
+def replay(prepared: PreparedNormal, sample: Sample) -> tuple[Image, Mask]:
+    """Image and mask of an accepted sample again, from its stored parameters instead of random numbers."""
+    kind = TYPES[sample.spec.type]
+    (rendered,) = kind.render([prepared.subject], [kind.from_json(sample.params)])
+    return _whole(prepared.normal.pixels, rendered)
+
+
+def _measure(before: Image, rendered: Rendered) -> tuple[int, float, float]:
+    """Area, contrast and visible share of a rendered change, as in `Sample`."""
+    change = largest_change(before, rendered.patch)[rendered.mask > 0] if rendered.mask.size else np.zeros(0, np.uint8)
+    if not len(change):
+        return 0, 0.0, 0.0
+    return len(change), round(float(change.mean()), 3), round(float((change >= SEEN).mean()), 4)
+
+
+def _sample(
+    spec: SampleSpec,
+    normal: NormalImage,
+    rendered: Rendered,
+    params: dict[str, object],
+    attempt: int,
+    measures: tuple[int, float, float],
+) -> Sample:
+    image, mask = _whole(normal.pixels, rendered)
+    return Sample(spec, image, mask, normal.pixels, rendered.box, params, attempt, *measures, normal.sha256)
+
+
+def _whole(normal: Image, rendered: Rendered) -> tuple[Image, Mask]:
+    y0, x0, y1, x1 = rendered.box
+    image, mask = normal.copy(), np.zeros(normal.shape[:2], np.uint8)
+    image[y0:y1, x0:x1] = rendered.patch
+    mask[y0:y1, x0:x1] = rendered.mask
+    return image, mask
+
+
+class SynthesisDataset(Sequence[Sample]):
+    """The samples of a plan, made when asked for: the same as those that a build writes, in the same order.
+
+    Picklable and without state that matters: any process, in any order, gets the same bytes. Samples of the same normal
+    image asked for one after the other share its decoding.
+
+    Raises:
+        InputDataError: from an item, if its normal image cannot be read.
+    """
+
+    def __init__(self, plan: Plan, keep: int = 8) -> None:
+        """Take a plan, and how many prepared normal images to keep."""
+        self._plan = plan
+        self._keep = keep
+        self._settings = {name: plan.recipe.settings(name) for name in plan.recipe.types}
+        self._starts = np.cumsum([0, *(len(shard) for shard in plan.shards)])
+        self._prepared: OrderedDict[tuple[str, str, str], PreparedNormal] = OrderedDict()
+        plan.methods  # noqa: B018  decided once here, not once in every worker
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+        """Sample `index` of the plan; negative numbers count from the end."""
+        index = range(len(self))[index]
+        at = int(np.searchsorted(self._starts, index, side="right")) - 1
+        shard = self._plan.shards[at]
+        number, of_source = divmod(index - int(self._starts[at]), shard.per_source)
+        source = shard.sources[number]
+        spec = specs_of(self._plan.recipe, shard, source)[of_source]
+        return make_sample(spec, self._prepare(source), self._settings[spec.type], self._plan.recipe.seed)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[index] for index in range(len(self)))
+
+    def __getstate__(self) -> dict[str, object]:
+        """Everything but the kept images."""
+        return self.__dict__ | {"_prepared": OrderedDict()}
+
+    def _prepare(self, source: NormalSource) -> PreparedNormal:
+        key = (source.dataset, source.category, source.source)
+        if key not in self._prepared:
+            method = self._plan.methods[source.dataset, source.category]
+            self._prepared[key] = prepare(source, self._plan.recipe, method)
+            if len(self._prepared) > self._keep:
+                self._prepared.popitem(last=False)
+        self._prepared.move_to_end(key)
+        return self._prepared[key]
