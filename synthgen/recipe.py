@@ -164,6 +164,13 @@ class Recipe(_Strict):
         return whole
 
 
+def recipe_from_resolved(config: dict[str, Any]) -> Recipe:
+    """The recipe that `Recipe.resolved` described: what a finished dataset knows about its own making."""
+    values = {name: config[name] for name in Recipe.model_fields if name in config and name != "types"}
+    types = {name: {"per_image": own["per_image"], **own["settings"]} for name, own in config["types"].items()}
+    return make_recipe(values | {"types": types})
+
+
 def make_recipe(values: dict[str, Any], where: dict[tuple[str, ...], str] | None = None, source: str = "") -> Recipe:
     """A checked recipe from plain values.
 

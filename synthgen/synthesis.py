@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from synthgen.anomalies import TYPES
@@ -67,8 +68,13 @@ def make_sample(spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettin
     kind = TYPES[spec.type]
     reason = ""
     for attempt in range(MAX_ATTEMPTS):
-        params = kind.draw(sample_generator(seed, spec.sample_id, attempt), prepared.subject, settings)
-        (rendered,) = kind.render([prepared.subject], [params])
+        try:
+            params = kind.draw(sample_generator(seed, spec.sample_id, attempt), prepared.subject, settings)
+            (rendered,) = kind.render([prepared.subject], [params])
+        except (ArithmeticError, LookupError, ValueError, TypeError, cv2.error, np.linalg.LinAlgError) as error:
+            # one bad draw must not cost the other hundred thousand samples
+            reason = f"failed: {type(error).__name__}: {error}"
+            continue
         before = prepared.normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
         area, contrast, visible = _measure(before, rendered)
         reason = refusal(area, contrast, visible, prepared.subject)
@@ -89,7 +95,9 @@ def refusal(area: int, contrast: float, visible: float, subject: Subject) -> str
     """Why nobody should be asked to learn from this sample; empty if it is good.
 
     Args:
-        area, contrast, visible: as in `Sample`.
+        area: number of mask pixels.
+        contrast: mean change in gray levels.
+        visible: share of mask pixels with a visible change.
         subject: the normal image, whose grain hides small changes.
     """
     pixels = subject.foreground.size

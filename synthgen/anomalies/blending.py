@@ -39,8 +39,10 @@ def finish(normal: Image, box: Box, changed: Image, core: Mask, allowed: Mask | 
     mask = core | (largest_change(before, changed) >= SEEN).astype(np.uint8)
     if allowed is not None:
         mask &= allowed
-    keep = cv2.dilate(mask, _HALO) if allowed is None else cv2.dilate(mask, _HALO) & allowed
-    patch = cv2.copyTo(changed, keep, before.copy())
+    keep = np.asarray(cv2.dilate(mask, _HALO), np.uint8)
+    if allowed is not None:
+        keep &= allowed
+    patch = np.asarray(cv2.copyTo(changed, keep, before.copy()), np.uint8)
     same = (mask > 0) & (patch == before).all(axis=-1)
     patch[same] += np.where(patch[same] < 128, 1, 255).astype(np.uint8)
     return tighten(before, box, patch, mask)

@@ -107,9 +107,9 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CorrosionSettings
         detail=uniform(rng, mode.detail),
         opacity=uniform(rng, (0.75, 1.0)),
         light=uniform(rng, (0, 2 * np.pi)),
-        grow_steps=max(int(round(rng.integers(4, 16) * subject.scale)), 1) if paper else 0,
+        grow_steps=max(round(rng.integers(4, 16) * subject.scale), 1) if paper else 0,
         grow_chance=uniform(rng, (0.2, 0.6)) if paper else 0.0,
-        break_band=max(int(round(rng.integers(2, 7) * subject.scale)), 1) if paper and rng.random() < 0.7 else 0,
+        break_band=max(round(rng.integers(2, 7) * subject.scale), 1) if paper and rng.random() < 0.7 else 0,
         break_sigma=uniform(rng, (0.0, 1.25)),
         noise_seed=seed(rng),
     )
@@ -229,10 +229,7 @@ def _paint(
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
     smooth = cv2.blur(before, (odd(7 * subject.scale),) * 2).reshape(-1, 3)[at].astype(np.float32)
     n, inside = texture.ravel()[at], depth.ravel()[at]
-    if mode.pits:
-        weight = np.clip(1.2 * n + 0.3, 0.12, 1.6)
-    else:
-        weight = np.clip(1 + mode.variation * n, 0.15, 2)
+    weight = np.clip(1.2 * n + 0.3, 0.12, 1.6) if mode.pits else np.clip(1 + mode.variation * n, 0.15, 2)
     weight = weight * (1 + mode.ring * (np.exp(-((inside / 0.18) ** 2)) - 0.4))
     change = np.float32(params.contrast) * weight
     if mode.relief:
@@ -267,14 +264,14 @@ def paper_mask(rng: np.random.Generator, table: NDArray[np.uint8], params: Corro
         points = np.stack([x - x0 + radii * np.cos(angles), y - y0 + radii * np.sin(angles)], axis=1)
         cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 1)
     mask &= fg
-    level = int(round(params.grow_chance * 255))
+    level = round(params.grow_chance * 255)
     for _ in range(params.grow_steps):
         dice = np.frombuffer(rng.bytes(mask.size), np.uint8).reshape(mask.shape)
-        mask |= cv2.dilate(mask, np.ones((3, 3), np.uint8)) & fg & (dice < level)
+        mask |= np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.uint8) & fg & (dice < level)
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), np.uint8) & fg
     if params.break_band:
         inner = cv2.erode(mask, np.ones((2 * params.break_band + 1,) * 2, np.uint8))
-        noise = fractal_noise(mask.shape, params.cell, table, 1, origin=(y0, x0)) / np.float32(noise_std())
+        noise = fractal_noise(fg.shape, params.cell, table, 1, origin=(y0, x0)) / np.float32(noise_std())
         mask[(mask > inner) & (noise > params.break_sigma)] = 0
     return drop_specks(mask, 30)
 

@@ -52,7 +52,7 @@ class CrackSettings(TypeSettings):
     count_range: CountRange = (1, 3)
     length_range: PositiveRange = (0.15, 0.9)
     width_px_range: PositiveRange = (2.0, 16.0)
-    contrast_range: PositiveRange = (12, 90)
+    contrast_range: PositiveRange = (14, 100)
     bright_share: float = 0.25
     branching_range: Range = (0.05, 0.8)
 
@@ -112,7 +112,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
     return CrackParams(
         style=settings.style,
         starts=tuple((y, x, uniform(rng, (0, 2 * np.pi))) for y, x in places),
-        steps=max(int(round(length / step / (2 if realistic else 1))), 3),
+        steps=max(round(length / step / (2 if realistic else 1)), 3),
         step=step,
         branching=round(branching, 5),
         stopping=uniform(rng, (0.002, 0.02), 5),
@@ -153,7 +153,8 @@ def render_one(subject: Subject, params: CrackParams) -> Rendered:
         return NOTHING
     points = np.concatenate([branch.points for branch in branches])
     margin = params.width + 6
-    box = clip_box(*(points.min(0) - margin), *(points.max(0) + margin + 1), subject.luma.shape[:2])
+    (top, left), (bottom, right) = points.min(0) - margin, points.max(0) + margin + 1
+    box = clip_box(top, left, bottom, right, subject.foreground.shape)
     if params.style == "paper":
         return _render_paper(subject, params, branches, box)
     return _render_realistic(subject, params, branches, box)
@@ -180,15 +181,15 @@ def _render_realistic(subject: Subject, params: CrackParams, branches: list[Bran
     coverage = _coverage(branches, params, subject.softness, box)
     before = subject.pixels[y0:y1, x0:x1]
     reach = odd(2 + params.width * 0.5)
-    depth = cv2.blur(coverage, (reach, reach))  # deepest in the middle of wide places
+    depth = np.asarray(cv2.blur(coverage, (reach, reach)), np.uint8)  # deepest in the middle of wide places
     lit = _lit_walls(depth, params.light) if params.lip else None
     near = cv2.dilate(coverage, np.ones((5, 5), np.uint8)) if params.lip else coverage
     at = np.flatnonzero(near.ravel())
     surface = cv2.blur(before, (odd(params.width * 2 + 3),) * 2).reshape(-1, 3)[at].astype(np.float32)
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
     alpha = coverage.ravel()[at].astype(np.float32) * (params.opacity / 255)
-    inner = 0.6 + 0.4 * depth.ravel()[at].astype(np.float32) / 255
-    core = _recolour(surface, params.contrast * inner) + params.keep * (pixels - surface)
+    inner = np.float32(0.75) + depth.ravel()[at].astype(np.float32) * np.float32(0.25 / 255)
+    core = _recolour(surface, np.float32(params.contrast) * inner) + params.keep * (pixels - surface)
     grain = np.random.default_rng(params.noise_seed).normal(0, max(subject.grain, 0.3), len(at)).astype(np.float32)
     out = pixels + alpha[:, None] * (core + grain[:, None] - pixels)
     if lit is not None:
@@ -229,9 +230,7 @@ def _coverage(branches: list[Branch], params: CrackParams, softness: float, box:
     return np.asarray(cv2.GaussianBlur(coverage, (5, 5), softness) if softness > 0.5 else coverage, np.uint8)
 
 
-def _walls(
-    rng: np.random.Generator, branch: Branch, params: CrackParams
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _walls(rng: np.random.Generator, branch: Branch, params: CrackParams) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n, 2) points (y, x) of the left and of the right wall of an arm, each at its own distance from the middle line."""
     lengths = np.hypot(*np.diff(branch.points, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(lengths)])

@@ -185,7 +185,8 @@ def _render_place(subject: Subject, params: DeformationParams) -> Rendered:
     shift = _unfold(shift)
     warped = _remap(subject.pixels, shift, box)
     if params.shading:
-        relief = _relief(params, distance, shift)
+        # light falls on the object, wherever the warp has moved it, not on the background
+        relief = _relief(params, distance, shift) * _remap(subject.foreground, shift, box)
         lit = np.clip(warped + (params.shading * relief)[..., None], 0, 255)
         warped = np.where(relief[..., None] != 0, np.rint(lit).astype(np.uint8), warped)
     return _seen(subject, box, warped, np.ones(distance.shape, np.uint8))
@@ -205,7 +206,8 @@ def _render_object(subject: Subject, params: DeformationParams) -> Rendered:
     plate = subject.plate[y0:y1, x0:x1]
     before = subject.pixels[y0:y1, x0:x1]
     # the outline of the foreground is not exact: what is painted over reaches a little beyond it
-    vacated = cv2.dilate(part[y0:y1, x0:x1], np.ones((odd(7 * subject.scale),) * 2, np.uint8)) & (1 - moved)
+    reach = np.ones((odd(7 * subject.scale),) * 2, np.uint8)
+    vacated = np.asarray(cv2.dilate(part[y0:y1, x0:x1], reach), np.uint8) & (1 - moved)
     behind = np.where(vacated[..., None] > 0, plate, before)
     out = np.where(moved[..., None] > 0, image, behind)
     far = (np.abs(shift).max(-1) > 1).astype(np.uint8)
@@ -271,7 +273,8 @@ def _seen(subject: Subject, box: Box, after: Image, candidates: Mask) -> Rendere
     y0, x0, y1, x1 = box
     before = subject.pixels[y0:y1, x0:x1]
     size = (odd(3 * subject.scale),) * 2
-    difference = largest_change(cv2.blur(before, size), cv2.blur(after, size))
+    smooth = (np.asarray(cv2.blur(picture, size), np.uint8) for picture in (before, after))
+    difference = largest_change(*smooth)
     mask = (difference >= max(4.0, subject.grain)).astype(np.uint8) & candidates
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd(7 * subject.scale),) * 2)
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, around), np.uint8)
@@ -280,7 +283,7 @@ def _seen(subject: Subject, box: Box, after: Image, candidates: Mask) -> Rendere
     if not mask.any():
         return NOTHING
     keep = cv2.dilate(mask, np.ones((5, 5), np.uint8))
-    patch = cv2.copyTo(after, keep, before.copy())
+    patch = np.asarray(cv2.copyTo(after, keep, before.copy()), np.uint8)
     return tighten(before, box, patch, mask & (largest_change(before, patch) > 0).astype(np.uint8))
 
 

@@ -64,9 +64,9 @@ def fractal_noise(
     amplitudes /= amplitudes.sum()
     out = np.zeros(shape, np.float32)
     for octave, amplitude in enumerate(amplitudes):
-        scale = 2.0**octave / cell
-        y = (origin[0] + np.arange(shape[0])) * scale
-        x = (origin[1] + np.arange(shape[1])) * scale
+        scale = float(2.0**octave / cell)
+        y = (origin[0] + np.arange(shape[0], dtype=np.float64)) * scale
+        x = (origin[1] + np.arange(shape[1], dtype=np.float64)) * scale
         rows, row_of, wy, dy = _axis(y)
         columns, column_of, wx, dx = _axis(x)
         gradient = _GRADIENTS[_hash(table, columns, rows) & 15] * np.float32(amplitude)  # (rows, columns, 2)
@@ -98,12 +98,12 @@ def _axis(t: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64],
 def _hash(table: NDArray[np.uint8], columns: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
     """(rows, columns) uint8: Perlin's chained table lookup of each lattice point."""
     by_column = table[columns & 255].astype(np.int64)
-    return table[table[(by_column[None, :] + (rows & 255)[:, None]) & 255]]
+    return np.asarray(table[table[(by_column[None, :] + (rows & 255)[:, None]) & 255]], np.uint8)
 
 
 def _pair(gradient: Field, column_of: NDArray[np.int64], weights: Field) -> Field:
     """(rows, columns) x (2, width) -> (rows, width): each pixel column from its two lattice columns."""
-    return gradient[:, column_of] * weights[0] + gradient[:, column_of + 1] * weights[1]
+    return np.asarray(gradient[:, column_of] * weights[0] + gradient[:, column_of + 1] * weights[1], np.float32)
 
 
 def _add_octave(out: Field, row_of: NDArray[np.int64], wy: Field, dy: Field, along_x: Field, along_y: Field) -> None:

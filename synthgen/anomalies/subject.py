@@ -77,7 +77,7 @@ class Subject:
     @cached_property
     def _components(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         _, labels, stats, _ = cv2.connectedComponentsWithStats(self.foreground, connectivity=8)
-        return labels, stats
+        return np.asarray(labels, np.int32), np.asarray(stats, np.int32)
 
     def place(self, rng: np.random.Generator) -> tuple[int, int]:
         """(y, x) of a foreground pixel, drawn evenly: a large part is hit as often as its area asks."""
@@ -94,7 +94,7 @@ class Subject:
     def part(self, y: int, x: int) -> Mask:
         """(H, W) uint8 {0, 1}: the connected component of the foreground at (y, x)."""
         labels, _ = self._components
-        return (labels == labels[y, x]).astype(np.uint8)
+        return np.asarray(labels == labels[y, x], np.uint8)
 
     @cached_property
     def structure(self) -> NDArray[np.float32]:
@@ -109,7 +109,8 @@ class Subject:
     def edge_direction(self, y: float, x: float) -> tuple[float, float]:
         """(angle in radians of the strongest change of brightness at (y, x), its root-mean-square gradient per pixel)."""
         rows, columns = self.structure.shape[:2]
-        at = self.structure[min(int(y) * rows // self.luma.shape[0], rows - 1), min(int(x) * columns // self.luma.shape[1], columns - 1)]
+        height, width = self.luma.shape
+        at = self.structure[min(int(y) * rows // height, rows - 1), min(int(x) * columns // width, columns - 1)]
         xx, yy, xy = (float(v) for v in at)
         return 0.5 * float(np.arctan2(2 * xy, xx - yy)), float(np.sqrt(xx + yy)) / 4
 

@@ -37,7 +37,8 @@ def solve(points: Points, values: Points) -> NDArray[np.float64]:
 def evaluate(coefficients: NDArray[np.float64], points: Points, at: Points) -> NDArray[np.float64]:
     """(m, k) values of the spline at the (m, 2) points `at`."""
     n = len(points)
-    return _kernel(at, points) @ coefficients[:n] + coefficients[n] + at @ coefficients[n + 1 :]
+    values: NDArray[np.float64] = _kernel(at, points) @ coefficients[:n] + coefficients[n] + at @ coefficients[n + 1 :]
+    return values
 
 
 def field(coefficients: NDArray[np.float64], points: Points, height: int, width: int, step: int = 4) -> Field:
@@ -67,7 +68,7 @@ def smallest_jacobian(displacement: Field, step: int = 4) -> float:
 
 def _kernel(a: Points, b: Points) -> NDArray[np.float64]:
     squared = ((a[:, None, :] - b[None, :, :]) ** 2).sum(-1)
-    return 0.5 * squared * np.log(np.maximum(squared, 1e-300))
+    return np.asarray(0.5 * squared * np.log(np.maximum(squared, 1e-300)), np.float64)
 
 
 def _coarse_axis(length: int, step: int) -> tuple[NDArray[np.float64], Field]:

@@ -82,7 +82,7 @@ def _distance_to_border_colours(lab: NDArray[np.float32], ring: NDArray[np.float
     # a mode that few pixels carry is an object that touches the border, not background
     modes = [mode for mode in modes if len(mode) >= 0.12 * len(ring)]
     distances = [np.sqrt((((lab - mode.mean(0)) / np.maximum(mode.std(0), 2.5)) ** 2).mean(-1)) for mode in modes]
-    return np.min(distances, axis=0).astype(np.float32)
+    return np.asarray(np.min(distances, axis=0), np.float32)
 
 
 def _clean(mask: Mask) -> Mask:

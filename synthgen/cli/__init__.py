@@ -1,0 +1,25 @@
+"""The command line: `synthgen VERB`. Data goes to stdout, everything else to stderr; errors say the way out.
+
+Exit status: 0 ok; 1 unexpected; 2 usage or configuration; 3 input data; 4 integrity; 5 no space or I/O; 6 partial (more
+samples rejected than allowed); 130 or 143 interrupted, and resumable.
+"""
+
+import sys
+
+from synthgen.cli.app import app
+from synthgen.cli.looking import info, list_, status, verify, view
+from synthgen.cli.making import build, demo, plan, replay
+from synthgen.errors import SynthgenError
+
+for command in (build, demo, plan, replay, view, info, status, verify):
+    app.command()(command)
+app.command("list")(list_)
+
+
+def main() -> None:
+    """Run the command that the arguments ask for."""
+    try:
+        app(prog_name="synthgen")
+    except SynthgenError as error:
+        sys.stderr.write(f"synthgen: {error}\n")
+        sys.exit(error.exit_status)

@@ -1,0 +1,142 @@
+"""The verbs that look: list, status, info, verify, view."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synthgen.cli.app import Json, console, print_json, stdout_console
+from synthgen.errors import InputDataError, IntegrityError, UsageError, suggest
+
+Folder = Annotated[Path, typer.Argument(help="The folder that `synthgen build` wrote (or a single shard).")]
+_LISTS = ("datasets", "types", "settings", "materials", "recipes")
+
+
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="datasets, types, settings, materials or recipes; default: all but settings.")
+    ] = "",
+) -> None:
+    """List datasets, anomaly types and their settings, materials, recipes.
+
+    [bold]Example[/bold]
+
+      synthgen list settings
+    """
+    from synthgen.report import tables
+
+    if what and what not in _LISTS:
+        raise UsageError(f"list {what}: there is no such list.{suggest(what, list(_LISTS))}")
+    show = {
+        "datasets": tables.datasets_table,
+        "types": tables.types_table,
+        "settings": tables.settings_table,
+        "materials": tables.materials_table,
+        "recipes": tables.recipes_table,
+    }
+    for name in [what] if what else [name for name in _LISTS if name != "settings"]:
+        stdout_console().print(show[name]())
+
+
+def status(folder: Folder, json: Json = False) -> None:
+    """Say how far a build is.
+
+    [bold]Example[/bold]
+
+      synthgen status synthgen-out/visa
+    """
+    from synthgen.report.summary import status as find
+
+    found = find(folder)
+    if json:
+        print_json(found)
+        return
+    shards, samples = found["shards"], found["samples"]
+    typer.echo(f"{found['state']}: {samples[0]} of {samples[1]} samples, {shards[0]} of {shards[1]} shards")
+    typer.echo(f"rejected: {found['rejected']}, unreadable normal images: {len(found['unreadable'])}")
+    for sample, reason in found["quarantined"].items():
+        typer.echo(f"left out: {sample}: {reason}")
+    if found["state"] == "unfinished":
+        console().print("Run the same `synthgen build` again: it goes on where it stopped.")
+
+
+def info(folder: Folder, json: Json = False) -> None:
+    """Say what a dataset holds: counts, areas, contrast, sizes, licence.
+
+    [bold]Example[/bold]
+
+      synthgen info synthgen-out/visa
+    """
+    from synthgen.report.summary import info as find
+    from synthgen.report.tables import info_table
+
+    found = find(folder)
+    if json:
+        print_json(found)
+        return
+    out = stdout_console()
+    out.print(info_table(found))
+    state = "" if found["complete"] else "  (not complete: see `synthgen status`)"
+    size = f"{found['bytes'] / 2**20:.1f} MiB, {found['bytes'] / max(found['samples'], 1) / 1000:.1f} kB per sample"
+    out.print(
+        f"{found['samples']} samples in {found['shards']} shards, {size}, {', '.join(found['image_sizes'])} pixels{state}"
+    )
+    for dataset, licence in found["licences"].items():
+        out.print(f"licence of {dataset}: {licence} (the samples are derived from its images)", markup=False)
+
+
+def verify(
+    folder: Folder,
+    quick: Annotated[bool, typer.Option("--quick", help="Checksums and structure only; do not decode samples.")] = False,
+    json: Json = False,
+) -> None:
+    """Check every byte and every sample of a dataset; exit status 4 if anything is wrong.
+
+    [bold]Example[/bold]
+
+      synthgen verify synthgen-out/visa
+    """
+    from dataclasses import asdict
+
+    from synthgen.shards import verify as check
+
+    findings = check(folder, deep=not quick)
+    if json:
+        print_json([asdict(finding) for finding in findings])
+    for finding in findings if not json else []:
+        typer.echo(f"{finding.shard}: {finding.sample_id + ': ' if finding.sample_id else ''}{finding.problem}")
+    if findings:
+        shards = sorted({finding.shard for finding in findings})
+        raise IntegrityError(
+            f"{folder}: {len(findings)} problems in {len(shards)} files. Remove {', '.join(shards[:3])}"
+            f"{' and the others' if len(shards) > 3 else ''}, and run the same `synthgen build` again: it makes only these."
+        )
+    if not json:
+        typer.echo(f"{folder}: whole")
+
+
+def view(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("sheet.png"),
+    category: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
+    type_: Annotated[str | None, typer.Option("--type", help="Comma-separated; default: all.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, max=200, help="Samples of each category and type.")] = 4,
+    per_row: Annotated[int, typer.Option(min=1, max=12)] = 4,
+) -> None:
+    """Write a contact sheet: each sample whole with its mask outlined, and close up.
+
+    [bold]Example[/bold]
+
+      synthgen view synthgen-out/visa --type crack -n 8 -o cracks.png
+    """
+    from synthgen.anomalies import canonical_type
+    from synthgen.cli.making import write_sheet
+    from synthgen.report.sheet import Selection
+
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: the contact sheet is a PNG; give it that ending.")
+    if not out.absolute().parent.is_dir():
+        raise InputDataError(f"--out {out}: there is no folder {out.absolute().parent}.")
+    categories = tuple(part.strip() for part in category.split(",")) if category else ()
+    types = tuple(canonical_type(part) for part in type_.split(",")) if type_ else ()
+    typer.echo(str(write_sheet(folder, out, Selection(categories, types, n), per_row)))

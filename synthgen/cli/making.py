@@ -1,0 +1,257 @@
+"""The verbs that make samples: build, demo, plan, replay."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from synthgen.cli import options as o
+from synthgen.cli.app import Json, console, print_json, stdout_console
+from synthgen.errors import InputDataError, IntegrityError, PartialBuildError, UsageError
+
+if TYPE_CHECKING:
+    from synthgen.build import BuildResult
+    from synthgen.plan import Plan
+
+
+def build(
+    dataset: o.Dataset = None,
+    recipe: o.RecipeOption = None,
+    root: o.Root = None,
+    categories: o.Categories = None,
+    material: o.Material = None,
+    foreground: o.Foreground = None,
+    foreground_masks: o.ForegroundMasks = None,
+    types: o.Types = None,
+    per_image: o.PerImage = None,
+    size: o.SizeOption = None,
+    style: o.StyleOption = None,
+    strength: o.StrengthOption = None,
+    settings: o.Set = None,
+    seed: o.Seed = None,
+    layout: o.LayoutOption = None,
+    base_compression: o.BaseCompression = None,
+    samples_per_shard: o.SamplesPerShard = None,
+    max_rejected: o.MaxRejected = None,
+    out: o.Out = None,
+    jobs: o.Jobs = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and stop.")] = False,
+    json: Json = False,
+) -> None:
+    """Make a dataset of anomaly images with masks. Run it again to go on after an interruption.
+
+    [bold]Examples[/bold]
+
+      synthgen build --dataset visa --types crack,corrosion --root ~/data/VisA
+
+      synthgen build --dataset folder --root good_images --material metal --strength subtle
+
+      synthgen build --dataset mvtec --root ~/data/mvtec --categories bottle,screw --set crack.width_px_range=2,6
+    """
+    request = o.Request(
+        dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
+        tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected,
+    )  # fmt: skip
+    made = o.make_plan_from(request)
+    if dry_run:
+        _show_plan(made, json, samples=False)
+        return
+    folder = out or Path("synthgen-out") / made.recipe.name
+    _refuse_inside(folder, made)
+    result = _run(made, folder, jobs)
+    if json:
+        print_json(_result_json(result))
+    else:
+        typer.echo(str(folder))
+    _judge(made, result)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the shards and the contact sheet.")] = Path("synthgen-demo"),
+    size: o.SizeOption = "256",
+    per_image: Annotated[int, typer.Option(min=1, help="Samples per normal image and type.")] = 1,
+    jobs: o.Jobs = None,
+) -> None:
+    """Try it without any data: build a small set from rendered normal images, with a contact sheet to look at.
+
+    [bold]Example[/bold]
+
+      synthgen demo --out my-demo
+    """
+    from synthgen.report.sheet import Selection
+
+    made = o.make_plan_from(o.Request(dataset="demo", size=size, per_image=per_image, samples_per_shard=128))
+    result = _run(made, out, jobs)
+    sheet = write_sheet(out, out / "sheet.png", Selection(per_group=2), per_row=6)
+    console().print(f"Look at [bold]{sheet}[/bold]; `synthgen info {out}` says what is in it.")
+    typer.echo(str(sheet))
+    _judge(made, result)
+
+
+def plan(
+    dataset: o.Dataset = None,
+    recipe: o.RecipeOption = None,
+    root: o.Root = None,
+    categories: o.Categories = None,
+    material: o.Material = None,
+    foreground: o.Foreground = None,
+    foreground_masks: o.ForegroundMasks = None,
+    types: o.Types = None,
+    per_image: o.PerImage = None,
+    size: o.SizeOption = None,
+    style: o.StyleOption = None,
+    strength: o.StrengthOption = None,
+    settings: o.Set = None,
+    seed: o.Seed = None,
+    samples_per_shard: o.SamplesPerShard = None,
+    samples: Annotated[bool, typer.Option("--samples", help="List the ids of all samples, one per line.")] = False,
+    json: Json = False,
+) -> None:
+    """Say what a build would make, without making it.
+
+    [bold]Example[/bold]
+
+      synthgen plan --dataset mvtec --root ~/data/mvtec --per-image 2 --samples | head
+    """
+    request = o.Request(
+        dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
+        tuple(settings or ()), seed, samples_per_shard=samples_per_shard,
+    )  # fmt: skip
+    _show_plan(o.make_plan_from(request), json, samples)
+
+
+def replay(
+    sample_id: Annotated[str, typer.Argument(help="Such as mvtec/bottle/000/crack/0; `synthgen plan --samples` lists them.")],
+    shards: Annotated[Path, typer.Option("--in", help="The dataset that holds it.")] = Path(),
+    out: Annotated[Path | None, typer.Option(help="Folder for PNGs: image, mask and normal image.")] = None,
+    foreground_masks: o.ForegroundMasks = None,
+) -> None:
+    """Make one sample of a dataset again, from its seed and from its parameters, and show the parameters.
+
+    The normal image is taken from the shard; the dataset it came from is not needed.
+
+    [bold]Example[/bold]
+
+      synthgen replay mvtec/bottle/000/crack/0 --in synthgen-out/mvtec --out look
+    """
+    from synthgen.replaying import replay_from_shards, save_pictures
+
+    result = replay_from_shards(shards, sample_id, foreground_masks)
+    if out is not None:
+        save_pictures(out, result.sample)
+    print_json(result.to_json())
+    if not result.same:
+        raise IntegrityError(
+            f"{sample_id}: made again it differs from the stored sample. "
+            "Another version of synthgen, numpy or OpenCV made the dataset, or its foreground masks have changed."
+        )
+
+
+def write_sheet(folder: Path, path: Path, selection: Any, per_row: int = 4) -> Path:
+    """Write a contact sheet of a dataset, and return its path."""
+    from synthgen.report.sheet import choose, contact_sheet, save_sheet
+    from synthgen.shards import ShardDataset
+
+    dataset = ShardDataset(folder)
+    if not len(dataset):
+        raise InputDataError(f"{folder}: there are no samples in it.")
+    categories = [str(name).rsplit("/", 3)[0].split("/", 1)[1] for name in dataset.column("sample_id")]
+    chosen = choose(categories, dataset.column("type").tolist(), dataset.column("label").tolist(), selection)
+    save_sheet(path, contact_sheet([dataset[number] for number in chosen], per_row))
+    return path
+
+
+def _refuse_inside(folder: Path, made: "Plan") -> None:
+    """A user's dataset is only ever read."""
+    for scan in made.scans:
+        if scan.root is not None and folder.resolve().is_relative_to(scan.root.resolve()):
+            raise UsageError(f"--out {folder}: lies inside the dataset {scan.root}, which is only read. Choose another folder.")
+
+
+def _run(made: "Plan", folder: Path, jobs: int | None) -> "BuildResult":
+    """Build with a progress bar (on a terminal) or a line now and then, and say what was found before."""
+    from synthgen.build.driver import InterruptedBuildError, build
+    from synthgen.cli.progress import progress_display
+    from synthgen.report.tables import scan_table
+
+    talk = console()
+    for scan in made.scans:
+        talk.print(scan_table(scan))
+    try:
+        with progress_display(len(made)) as advance:
+            result = build(made, folder, jobs, advance)
+    except InterruptedBuildError as error:
+        command = " ".join(_quoted(argument) for argument in ["synthgen", *sys.argv[1:]])
+        name = str(error)
+        talk.print(f"\nInterrupted ({name}). What is finished stays; this goes on with the rest:\n  {command}", markup=False)
+        raise typer.Exit(error.exit_status) from None
+    _say_result(result)
+    return result
+
+
+def _quoted(argument: str) -> str:
+    import shlex
+
+    return shlex.quote(argument)
+
+
+def _say_result(result: "BuildResult") -> None:
+    talk = console()
+    warnings = [line for report in result.reports for line in report.warnings]
+    for line in warnings[:5]:
+        talk.print(f"warning: {line}", markup=False)
+    if len(warnings) > 5:
+        talk.print(f"warning: ... and {len(warnings) - 5} more like these (journal.jsonl has all).")
+    for report in result.reports:
+        for source, reason in report.unreadable:
+            talk.print(f"not used: {source}: {reason}", markup=False)
+    for sample, reason in result.quarantined.items():
+        talk.print(f"left out: {sample}: {reason}", markup=False)
+    before = f" ({result.already} of them by an earlier run)" if result.already else ""
+    talk.print(f"{result.made} samples in {len(result.reports)} shards{before}; {result.rejected} rejected: {result.folder}")
+
+
+def _judge(made: "Plan", result: "BuildResult") -> None:
+    """Raise a PartialBuildError if too much is missing."""
+    from collections import Counter
+
+    missing = result.planned - result.made
+    if missing <= made.recipe.max_rejected * result.planned:
+        return
+    reasons = Counter(reason for report in result.reports for _, reason in report.rejected)
+    lines = "".join(f"\n  {count:6d}  {reason}" for reason, count in reasons.most_common(8))
+    if result.unreadable:
+        lines += f"\n  {result.unreadable:6d}  normal image unreadable"
+    raise PartialBuildError(
+        f"{missing} of {result.planned} samples could not be made, more than "
+        f"--max-rejected {made.recipe.max_rejected}:{lines}\n"
+        "Try --strength strong for faint surfaces, another --foreground, or allow more with --max-rejected."
+    )
+
+
+def _result_json(result: "BuildResult") -> dict[str, Any]:
+    return {
+        "folder": str(result.folder),
+        "planned": result.planned,
+        "made": result.made,
+        "already": result.already,
+        "rejected": result.rejected,
+        "unreadable": result.unreadable,
+        "quarantined": result.quarantined,
+        "shards": len(result.reports),
+    }
+
+
+def _show_plan(made: "Plan", json: bool, samples: bool) -> None:
+    from synthgen.report.tables import plan_json, plan_table, scan_table
+
+    if samples:
+        for spec in made.specs():
+            typer.echo(spec.sample_id)
+    elif json:
+        print_json(plan_json(made))
+    else:
+        for scan in made.scans:
+            console().print(scan_table(scan))
+        stdout_console().print(plan_table(made))

@@ -1,0 +1,206 @@
+"""The options that say what to make, and the recipe they add up to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from synthgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from synthgen.plan import Plan
+
+_SOURCE, _WHAT, _HOW = "What to start from", "What to make", "How to store it"
+
+Dataset = Annotated[
+    str | None,
+    typer.Option(
+        help="Where normal images come from: mvtec, visa, btad, mpdd, mvtec_loco, madsim, folder or demo.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe", help="A built-in recipe by name, or a YAML file; other options override it.", rich_help_panel=_SOURCE
+    ),
+]
+Root = Annotated[
+    Path | None,
+    typer.Option(
+        help="The dataset's folder (of several datasets: the folder that holds theirs). Default: $SYNTHGEN_DATA/DATASET.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+Categories = Annotated[str | None, typer.Option(help="Comma-separated; default: all.", rich_help_panel=_SOURCE)]
+Material = Annotated[
+    str | None, typer.Option(help="metal, wood, fabric, plastic, food or stone; default: by category.", rich_help_panel=_SOURCE)
+]
+Foreground = Annotated[
+    str | None,
+    typer.Option(help="How the object is found: auto, classical, or none for the whole image.", rich_help_panel=_SOURCE),
+]
+ForegroundMasks = Annotated[
+    Path | None, typer.Option(help="Folder of your own masks, named like the images.", rich_help_panel=_SOURCE)
+]
+Types = Annotated[
+    str | None,
+    typer.Option(help="Comma-separated: crack, corrosion, deformation (tps). Default: all three.", rich_help_panel=_WHAT),
+]
+PerImage = Annotated[int | None, typer.Option(help="Samples per normal image and type (default: 3).", rich_help_panel=_WHAT)]
+SizeOption = Annotated[
+    str | None, typer.Option("--size", help="Pixels: 512, or HEIGHTxWIDTH (default: 512).", rich_help_panel=_WHAT)
+]
+StyleOption = Annotated[
+    str | None, typer.Option("--style", help="realistic or paper (default: realistic).", rich_help_panel=_WHAT)
+]
+StrengthOption = Annotated[
+    str | None, typer.Option("--strength", help="subtle, normal or strong (default: normal).", rich_help_panel=_WHAT)
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="One setting of a type, such as crack.contrast_range=10,40; see `synthgen list settings`.",
+        rich_help_panel=_WHAT,
+    ),
+]
+Seed = Annotated[int | None, typer.Option(help="Another seed gives other samples (default: 0).", rich_help_panel=_WHAT)]
+LayoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--layout", help="delta (small, fast) or dense (a whole image per row) (default: delta).", rich_help_panel=_HOW
+    ),
+]
+BaseCompression = Annotated[
+    str | None, typer.Option(help="none, or gzip: smaller, slower to read (default: none).", rich_help_panel=_HOW)
+]
+SamplesPerShard = Annotated[int | None, typer.Option(help="Default: 1024.", rich_help_panel=_HOW)]
+MaxRejected = Annotated[
+    float | None,
+    typer.Option(help="Share of rejected samples beyond which the exit status is 6 (default: 0.02).", rich_help_panel=_HOW),
+]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: one per core.", rich_help_panel=_HOW)
+]
+Out = Annotated[Path | None, typer.Option(help="Folder for the shards (default: synthgen-out/NAME).", rich_help_panel=_HOW)]
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `build` and `plan`, as typed; None where nothing was said."""
+
+    dataset: str | None = None
+    recipe: str | None = None
+    root: Path | None = None
+    categories: str | None = None
+    material: str | None = None
+    foreground: str | None = None
+    foreground_masks: Path | None = None
+    types: str | None = None
+    per_image: int | None = None
+    size: str | None = None
+    style: str | None = None
+    strength: str | None = None
+    settings: tuple[str, ...] = ()
+    seed: int | None = None
+    layout: str | None = None
+    base_compression: str | None = None
+    samples_per_shard: int | None = None
+    max_rejected: float | None = None
+
+
+_DEFAULT_TYPES = "crack,corrosion,deformation"
+_PLAIN = (
+    "per_image",
+    "style",
+    "strength",
+    "seed",
+    "foreground",
+    "layout",
+    "base_compression",
+    "samples_per_shard",
+    "max_rejected",
+)
+
+
+def make_plan_from(request: Request) -> "Plan":
+    """The plan that the options describe.
+
+    Raises:
+        UsageError: the options contradict each other or the recipe's rules.
+        InputDataError: a dataset is not where or what it should be.
+    """
+    from synthgen.plan import make_plan
+    from synthgen.recipe import load_recipe, make_recipe
+
+    if (request.dataset is None) == (request.recipe is None):
+        raise UsageError("give either --dataset NAME or --recipe NAME. `synthgen list` shows what there is.")
+    values: dict[str, Any]
+    if request.recipe is not None:
+        if request.categories or request.material:
+            raise UsageError("--categories and --material belong to --dataset; in a recipe they stand in the file.")
+        loaded = load_recipe(request.recipe)
+        values = loaded.model_dump(exclude_unset=True, mode="json")
+    else:
+        dataset = {"categories": _split(request.categories), "material": request.material}
+        values = {"name": request.dataset, "datasets": {request.dataset: dataset}, "types": _DEFAULT_TYPES.split(",")}
+    values |= {name: getattr(request, name) for name in _PLAIN if getattr(request, name) is not None}
+    if request.types is not None:
+        own = values["types"] if isinstance(values["types"], dict) else {}
+        values["types"] = {name: own.get(name) for name in _split(request.types) or []}
+    if request.size is not None:
+        values["size"] = _size(request.size)
+    if request.settings:
+        values["types"] = _with_settings(values["types"], request.settings)
+    recipe = make_recipe(values, _OPTION_NAMES)
+    return make_plan(recipe, _roots(request.root, list(recipe.datasets)), request.foreground_masks)
+
+
+_OPTION_NAMES: dict[tuple[str, ...], str] = {
+    (name,): "--" + name.replace("_", "-") for name in (*_PLAIN, "types", "size", "datasets")
+}
+
+
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _size(text: str) -> Any:
+    parts = text.lower().replace("×", "x").split("x")
+    if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() for part in parts):
+        raise UsageError(f"--size {text}: expected one number, or HEIGHTxWIDTH such as 256x320.")
+    return [int(part) for part in parts] if len(parts) == 2 else int(parts[0])
+
+
+def _with_settings(types: Any, settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """The types with `TYPE.FIELD=VALUE` entries put in."""
+    import yaml
+
+    from synthgen.anomalies import canonical_type
+
+    named = {
+        canonical_type(name): dict(own or {})
+        for name, own in (types if isinstance(types, dict) else dict.fromkeys(types)).items()
+    }
+    for entry in settings:
+        place, equals, text = entry.partition("=")
+        name, dot, field = place.partition(".")
+        if not equals or not dot:
+            raise UsageError(f"--set {entry}: expected TYPE.FIELD=VALUE, such as crack.contrast_range=10,40.")
+        plain = canonical_type(name)
+        if plain not in named:
+            raise UsageError(f"--set {entry}: {plain} is not among the --types.")
+        try:
+            named[plain][field] = yaml.safe_load(f"[{text}]" if "," in text and not text.startswith("[") else text)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {entry}: {text!r} is not a value.") from error
+    return named
+
+
+def _roots(root: Path | None, datasets: list[str]) -> dict[str, Path]:
+    """The folder of each dataset: `root` itself for one, `root/<name>` for several."""
+    if root is None:
+        return {}
+    return {datasets[0]: root} if len(datasets) == 1 else {name: root / name for name in datasets}

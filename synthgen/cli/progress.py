@@ -1,0 +1,55 @@
+"""How a build shows how far it is: a bar on a terminal, a line every ten seconds elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from synthgen.cli.app import console
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def progress_display(total: int) -> Iterator[Callable[[int], None]]:
+    """Gives a function to call with the number of samples that are made; shows rate and time left on stderr."""
+    if sys.stderr.isatty():
+        with _bar(total) as advance:
+            yield advance
+    else:
+        yield _lines(total)
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        """Samples per second."""
+
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:.0f} images/s" if task.speed else "")
+
+    columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=True, speed_estimate_period=60) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda made: progress.update(task, completed=made)
+
+
+def _lines(total: int) -> Callable[[int], None]:
+    started = last = time.monotonic()
+    first: int | None = None
+
+    def advance(made: int) -> None:
+        nonlocal last, first
+        first = made if first is None else first
+        now = time.monotonic()
+        if now - last < _SECONDS_BETWEEN_LINES:
+            return
+        last = now
+        rate = (made - first) / (now - started)
+        left = f", {(total - made) / rate:.0f} s left" if rate else ""
+        sys.stderr.write(f"{made} of {total} samples, {rate:.0f} images/s{left}\n")
+
+    return advance

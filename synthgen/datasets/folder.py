@@ -1,0 +1,29 @@
+"""One's own images: a folder of normal images, or a folder of such folders, one per category."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthgen.datasets.info import DatasetInfo
+from synthgen.datasets.listing import image_files, printable, subfolders
+from synthgen.datasets.records import Layout
+from synthgen.datasets.roots import recognise, wrong_layout
+from synthgen.errors import InputDataError
+
+
+def find(info: DatasetInfo, root: Path, categories: Sequence[str] | None = None) -> Layout:
+    """Read images directly in `root` as one category called like it, images in its subfolders as one category each.
+
+    Raises:
+        InputDataError: there are no images; or both kinds are there and `categories` does not choose; or it is the folder
+            of a dataset whose layout says more about its images.
+    """
+    own = {root.resolve().name or "images": files} if (files := image_files(root)) else {}
+    nested = {folder.name: files for folder in subfolders(root) if (files := image_files(folder))}
+    if not own and (not nested or recognise(root) is not None):
+        raise wrong_layout(info, root)
+    if own and nested and categories is None:
+        raise InputDataError(
+            f"{printable(str(root))} holds images itself and folders with images ({printable(', '.join(nested))}). "
+            f"Choose with --categories {printable(next(iter(own)))} for its own images, or --categories with those folders."
+        )
+    return Layout("folder of images" if own else "folders of images", root, nested | own)

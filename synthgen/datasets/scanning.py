@@ -1,0 +1,82 @@
+"""The look at a dataset's folder: which normal images are there, which can be used, and why not the others."""
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthgen.datasets.info import dataset_info
+from synthgen.datasets.listing import printable, unique_stems
+from synthgen.datasets.records import CategoryScan, DatasetScan, Layout, NormalSource, RejectedFile
+from synthgen.datasets.roots import resolve_root
+from synthgen.errors import InputDataError, suggest
+
+
+def scan(dataset: str, root: Path | None = None, categories: Sequence[str] | None = None) -> DatasetScan:
+    """Find the official normal training images of a dataset, and check each file without decoding it.
+
+    Args:
+        dataset: one of `dataset_names()`.
+        root: its folder; None looks in `$SYNTHGEN_DATA/<dataset>`.
+        categories: the categories wanted; None for all. Order and repetition do not matter.
+
+    Raises:
+        UsageError: an unknown dataset, or a root for one that is rendered.
+        InputDataError: no such folder or category, another layout, or a category without a usable image.
+    """
+    info = dataset_info(dataset)
+    folder = resolve_root(dataset, root)
+    if folder is None:
+        from synthgen.datasets import demo
+
+        rendered = demo.sources(dataset)
+        wanted = _wanted(list(rendered), categories, "the rendered images")
+        scans = tuple(CategoryScan(name, len(rendered[name]), rendered[name], ()) for name in wanted)
+        return DatasetScan(dataset, None, info.layout, info.licence, scans)
+    reader = importlib.import_module(f"synthgen.datasets.{info.reader}")
+    layout: Layout = reader.find(info, folder, categories)
+    wanted = _wanted(sorted(layout.files), categories, str(layout.root))
+    scans = tuple(_scan_category(dataset, layout, name) for name in wanted)
+    return DatasetScan(dataset, layout.root, layout.description, info.licence, scans)
+
+
+def _wanted(known: list[str], categories: Sequence[str] | None, place: str) -> list[str]:
+    if categories is None:
+        return known
+    for name in categories:
+        if name not in known:
+            raise InputDataError(
+                f"--categories {printable(name)}: {printable(place)} has no such category.{suggest(name, known)}"
+            )
+    return sorted(set(categories))
+
+
+def _scan_category(dataset: str, layout: Layout, category: str) -> CategoryScan:
+    used, rejected = [], []
+    files = layout.files[category]
+    for path, stem in zip(files, unique_stems(files), strict=True):
+        source = path.relative_to(layout.root).as_posix()
+        problem = _problem(path, source)
+        if problem is None:
+            used.append(NormalSource(dataset, category, stem, source, path))
+        else:
+            rejected.append(problem)
+    if not used:
+        place = printable(str(files[0].parent if files else layout.root / category))
+        reasons = "; ".join(f"{file.path}: {file.reason}" for file in rejected[:3])
+        raise InputDataError(
+            f"category {printable(category)}: none of {len(files)} files in {place} is a usable normal image."
+            + (f" For example {reasons}." if reasons else "")
+        )
+    return CategoryScan(category, len(files), tuple(used), tuple(rejected))
+
+
+def _problem(path: Path, source: str) -> RejectedFile | None:
+    from synthgen.datasets.headers import UnusableImageError, check_file
+
+    if printable(source) != source:
+        return RejectedFile(printable(source), "bad-name", "the name is not valid text: rename the file")
+    try:
+        check_file(path)
+    except UnusableImageError as error:
+        return RejectedFile(source, error.reason, error.detail)
+    return None

@@ -1,0 +1,116 @@
+"""One sample of a finished dataset, made again from what its shard knows: the proof that it can be, and a look inside."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from synthgen.anomalies.subject import Subject
+from synthgen.errors import InputDataError, UsageError, suggest
+from synthgen.foreground import Method, find_foreground
+from synthgen.recipe import recipe_from_resolved
+from synthgen.samples import NormalImage, Sample
+from synthgen.shards import ShardDataset
+from synthgen.shards.storage import storage_error
+from synthgen.synthesis import PreparedNormal, make_sample, replay
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A stored sample, and whether making it again gave the same.
+
+    Attributes:
+        sample: as stored.
+        from_seed: whether drawing and rendering it again gave the same image, mask and parameters.
+        from_params: whether rendering its stored parameters gave the same image and mask.
+    """
+
+    sample: Sample
+    from_seed: bool
+    from_params: bool
+
+    @property
+    def same(self) -> bool:
+        """Whether both gave the same."""
+        return self.from_seed and self.from_params
+
+    def to_json(self) -> dict[str, Any]:
+        """What `synthgen replay` prints."""
+        sample = self.sample
+        return {
+            "sample_id": sample.spec.sample_id,
+            "generator": sample.spec.generator,
+            "source": sample.spec.source,
+            "source_sha256": sample.source_sha256,
+            "attempt": sample.attempt,
+            "area": sample.area,
+            "contrast": sample.contrast,
+            "visible": sample.visible,
+            "box": list(sample.box),
+            "rejected": sample.rejected,
+            "params": sample.params,
+            "same_from_seed": self.from_seed,
+            "same_from_params": self.from_params,
+        }
+
+
+def replay_from_shards(path: Path, sample_id: str, foreground_masks: Path | None = None) -> Replay:
+    """Make a stored sample again.
+
+    Args:
+        path: the dataset, a folder or one shard.
+        sample_id: which sample.
+        foreground_masks: the user's masks, if the dataset was made with them.
+
+    Raises:
+        InputDataError: there is no such sample.
+        UsageError: the dataset was made with foreground masks, and none are given.
+    """
+    import json
+
+    dataset = ShardDataset(path)
+    if sample_id not in dataset.ids:
+        raise InputDataError(f"{path}: has no sample {sample_id!r}.{suggest(sample_id, dataset.ids[:2000])}")
+    stored = dataset[dataset.index(sample_id)]
+    config = json.loads(next(h for h in dataset.headers if h.category == stored.spec.category).config_json)
+    recipe = recipe_from_resolved(config)
+    place = f"{stored.spec.dataset}/{stored.spec.category}"
+    method = Method(config["foreground_methods"][place], foreground_masks)
+    if method.name == "masks" and foreground_masks is None:
+        raise UsageError("--foreground-masks is needed: the dataset was made with masks of your own.")
+    normal = NormalImage(
+        stored.spec.dataset, stored.spec.category, stored.spec.source, stored.source_sha256, np.ascontiguousarray(stored.normal)
+    )
+    foreground = find_foreground(normal, method if method.name == "masks" else Method(method.name))
+    prepared = PreparedNormal(normal, Subject(normal.pixels, foreground.mask, config["materials"][place]), "")
+    again = make_sample(stored.spec, prepared, recipe.settings(stored.spec.type), recipe.seed)
+    from_seed = _equal(stored, again.image, again.mask) and json.loads(json.dumps(again.params)) == stored.params
+    from_params = bool(stored.rejected) or _equal(stored, *replay(prepared, stored))
+    return Replay(stored, from_seed, from_params)
+
+
+def save_pictures(folder: Path, sample: Sample) -> None:
+    """Write image, mask (0 and 255) and normal image as PNG files.
+
+    Raises:
+        StorageError: they cannot be written.
+    """
+    name = sample.spec.sample_id.replace("/", "-")
+    pictures = {
+        "image": cv2.cvtColor(sample.image, cv2.COLOR_RGB2BGR),
+        "mask": sample.mask * np.uint8(255),
+        "normal": cv2.cvtColor(sample.normal, cv2.COLOR_RGB2BGR),
+    }
+    for kind, pixels in pictures.items():
+        path = folder / f"{name}-{kind}.png"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
+        except OSError as error:
+            raise storage_error(path, error) from error
+
+
+def _equal(stored: Sample, image: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> bool:
+    return np.array_equal(stored.image, image) and np.array_equal(stored.mask, mask)

@@ -1,0 +1,1 @@
+"""What a person looks at: contact sheets, and tables on the terminal."""

@@ -1,0 +1,23 @@
+"""What all tests share: a cache folder of their own, and the benchmarks' modules importable."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "bench"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache():
+    """No test reads or fills the user's cache."""
+    before = os.environ.get("SYNTHGEN_CACHE")
+    with tempfile.TemporaryDirectory(prefix="synthgen-test-cache-") as folder:
+        os.environ["SYNTHGEN_CACHE"] = folder
+        yield
+    if before is None:
+        del os.environ["SYNTHGEN_CACHE"]
+    else:
+        os.environ["SYNTHGEN_CACHE"] = before
