@@ -10,7 +10,7 @@ surface around it, darker or, for exposed material, brighter, keeps some of its 
 thin lip under a light from one side.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -151,6 +151,9 @@ def render_one(subject: Subject, params: CrackParams) -> Rendered:
     branches = _branches(subject, params)
     if not branches:
         return NOTHING
+    longest = max(float(np.hypot(*np.diff(branch.points, axis=0).T).sum()) for branch in branches)
+    if params.width > 0.25 * longest:  # cut short by the edge of the part: not a crack but a dot
+        params = replace(params, width=0.25 * longest)
     points = np.concatenate([branch.points for branch in branches])
     margin = params.width + 6
     (top, left), (bottom, right) = points.min(0) - margin, points.max(0) + margin + 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from synthgen.samples import Image, Mask
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the masks change; part of the cache's key."""
 
 _SIDE = 128  # pixels; the outline is smooth enough, at 3 ms for an image
@@ -22,6 +22,8 @@ _SMALLEST_AREA = 0.015  # share of the image
 _LARGEST_AREA = 0.97
 _SMALLEST_MAIN_PART = 0.2  # of the foreground: in more pieces it is texture
 _RING_ENERGY = 0.75  # gradient energy of the border relative to the image: above it the border is textured too
+_SMALLEST_THROUGH_HOLE = 0.004  # of the image; smaller ones are rather reflections or dark spots
+_BACKGROUND_DISTANCE = 1.5  # standard deviations from the border's colours
 _SEPARATION = 2.5  # standard deviations between object and border colours
 
 
@@ -44,9 +46,10 @@ def segment(pixels: Image) -> Segmentation:
     lab = np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2LAB), np.float32)
     ring = _ring_mask()
     distance = _distance_to_border_colours(lab, lab[ring])
-    scaled = np.minimum(distance * 8, 255).astype(np.uint8)
+    # on a logarithmic scale, so that a dark side of the object does not count with the background
+    scaled = np.minimum(60 * np.log1p(distance), 255).astype(np.uint8)
     level, _ = cv2.threshold(scaled, 0, 1, cv2.THRESH_OTSU)
-    mask = _clean((scaled > level).astype(np.uint8))
+    mask = _clean((scaled > level).astype(np.uint8), distance)
     return Segmentation(mask, _doubt(mask, distance, lab[..., 0], ring))
 
 
@@ -85,13 +88,18 @@ def _distance_to_border_colours(lab: NDArray[np.float32], ring: NDArray[np.float
     return np.asarray(np.min(distances, axis=0), np.float32)
 
 
-def _clean(mask: Mask) -> Mask:
-    """Specks away, gaps closed, holes filled, small parts dropped."""
+def _clean(mask: Mask, distance: NDArray[np.float32]) -> Mask:
+    """Specks away, gaps closed, small parts dropped; holes filled unless one looks through them at the background."""
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))), np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     filled = np.zeros_like(mask)
     cv2.drawContours(filled, [c for c in outlines if cv2.contourArea(c) > 0.002 * mask.size], -1, 1, cv2.FILLED)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(filled & (1 - mask), connectivity=4)
+    for hole in range(1, count):
+        large = stats[hole, cv2.CC_STAT_AREA] > _SMALLEST_THROUGH_HOLE * mask.size
+        if large and np.median(distance[labels == hole]) < _BACKGROUND_DISTANCE:
+            filled[labels == hole] = 0
     return filled
 
 

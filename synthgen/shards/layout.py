@@ -18,6 +18,10 @@ A shard is one HDF5 file that plain `h5py` reads:
     image = f["base"][f["base_index"][i]] + f["delta"][i]      # uint8 wraps around
     mask = f["mask"][i]
 
+/base and /image have chunks of one picture, so that rows that were planned and not needed can be cut off; /delta has chunks of
+`TILE` and /mask of `MASK_TILE` pixels, and chunks of zeros are not in the file at all. All is deflated but /base (an option)
+and the columns of numbers.
+
 After the HDF5 data come `TRAILER_BYTES` bytes that HDF5 ignores: `TRAILER_MAGIC` and the SHA-256 of all bytes before it.
 """
 

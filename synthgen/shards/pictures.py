@@ -61,7 +61,7 @@ def create_pictures(
     """Makes the layout's data sets of pictures, with room for `n_samples` (/base: `n_bases`) rows."""
     writers = {}
     for name, (shape, chunks) in picture_shapes(layout, size).items():
-        full = (n_bases if name == "base" else n_samples, *shape)
+        full = (max(1, n_bases if name == "base" else n_samples), *shape)
         gzip = {"compression": "gzip", "compression_opts": GZIP_LEVEL}
         filters = gzip if name != "base" or base_compression else {}
         writers[name] = PictureWriter(file.create_dataset(name, full, np.uint8, chunks=chunks, maxshape=full, **filters))

@@ -12,12 +12,11 @@ import argparse
 import importlib.util
 import itertools
 import json
-import resource
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,12 +174,12 @@ def samples_from(arguments: argparse.Namespace) -> list[Sample]:
     ]
 
 
-def write_shard(path: Path, samples: Sequence[Sample], layout: Any = "delta") -> None:
+def write_shard(path: Path, samples: Sequence[Sample], layout: Any = "delta", base_compression: Any = None) -> None:
     first = samples[0].spec
     types = tuple(sorted({sample.spec.type for sample in samples}))
     header = ShardHeader(first.dataset, first.category, "", first.size, 0, 0, "bench", "{}", types)
     rows: dict[str, int] = {}
-    with ShardWriter(path, header, len(samples), len(samples), layout) as writer:
+    with ShardWriter(path, header, len(samples), len(samples), layout, base_compression) as writer:
         for sample in samples:
             source = sample.spec.source
             if source not in rows:
@@ -217,7 +216,7 @@ def epoch_seconds(dataset: Any, workers: int, collate_fn: Callable[..., Any] | N
     return seconds
 
 
-def medians(jobs: dict[str, Callable[[], float]], passes: int) -> dict[str, float]:
+def medians(jobs: Mapping[str, Callable[[], float]], passes: int) -> dict[str, float]:
     """Seconds of each job: the median over passes in which all take turns, in changing order."""
     seconds: dict[str, list[float]] = {name: [] for name in jobs}
     rng = np.random.default_rng(0)
@@ -238,11 +237,13 @@ def measure(samples: list[Sample], folder: Path, passes: int) -> dict[str, dict[
     png.write(samples)
     memmap.write(samples)
     write_shard(shard, samples)
+    write_shard(folder / "gzip.h5", samples, "delta", "gzip")
     write_shard(folder / "dense.h5", samples, "dense")
     dataset = ShardDataset(shard)
-    ours, plain, dense = Shards(dataset), PlainH5py(shard), Shards(ShardDataset(folder / "dense.h5"))
+    ours, plain = Shards(dataset), PlainH5py(shard)
+    gzip, dense = Shards(ShardDataset(folder / "gzip.h5")), Shards(ShardDataset(folder / "dense.h5"))
     for i in range(n):
-        for carrier in (png, ours, plain, dense):
+        for carrier in (png, ours, plain, gzip, dense):
             image, mask = carrier[i]
             assert np.array_equal(image, samples[i].image), (carrier, i)
             assert np.array_equal(mask, samples[i].mask), (carrier, i)
@@ -252,15 +253,17 @@ def measure(samples: list[Sample], folder: Path, passes: int) -> dict[str, dict[
         "shards": lambda: cpu_seconds(lambda: write_shard(folder / "again.h5", samples)),
     }
     order = np.random.default_rng(1).permutation(n).tolist()
-    carriers = {"PNG": png, "memmap": memmap, "shards": ours, "plain": plain, "dense": dense}
+    carriers = {"PNG": png, "memmap": memmap, "shards": ours, "plain": plain, "gzip": gzip, "dense": dense}
     reading = {name: (lambda pairs=pairs: cpu_seconds(lambda: read_all(pairs, order))) for name, pairs in carriers.items()}
     write, read = medians(writing, 3), medians(reading, passes)
     sizes = {"PNG": folder_bytes(png.folder), "memmap": folder_bytes(memmap.folder), "shards": shard.stat().st_size}
     results = {
         "size": figures(sizes["shards"] / n, sizes["PNG"] / n, sizes["memmap"] / n),
+        "size, gzip base": figures((folder / "gzip.h5").stat().st_size / n, sizes["PNG"] / n, sizes["memmap"] / n),
         "write": figures(n / write["shards"], n / write["PNG"]),
         "read, plain h5py": figures(n / read["plain"], n / read["PNG"], n / read["memmap"]),
         "read, ShardDataset": figures(n / read["shards"], n / read["PNG"], n / read["memmap"]),
+        "read, gzip base": figures(n / read["gzip"], n / read["PNG"], n / read["memmap"]),
         "read, dense layout": figures(n / read["dense"], n / read["PNG"], n / read["memmap"]),
     }
     if importlib.util.find_spec("torch"):
@@ -273,7 +276,6 @@ def measure(samples: list[Sample], folder: Path, passes: int) -> dict[str, dict[
             wall = medians(epochs, passes)
             results[f"DataLoader, {workers} workers"] = figures(*(n / wall[name] for name in ("shards", "PNG", "memmap")))
     results["open a shard"] = {"ms": 1e3 * statistics.median(open_seconds(shard) for _ in range(20))}
-    results["peak memory"] = {"MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
     return results
 
 
