@@ -16,13 +16,14 @@ from synthgen.datasets import NormalSource, read_normal
 from synthgen.foreground import Method, find_foreground
 from synthgen.plan import Plan, specs_of
 from synthgen.recipe import Recipe
-from synthgen.samples import Image, Mask, NormalImage, Sample, SampleSpec
+from synthgen.samples import Box, Image, Mask, NormalImage, Sample, SampleSpec
 
 MAX_ATTEMPTS = 8
 _AREA_SHARES = (2e-4, 0.2)  # of the image
 _SMALLEST_AREA = 12  # pixels, whatever the image's size
 _SMALLEST_CONTRAST = 6.0  # gray levels
 _CONTRAST_OVER_GRAIN = 2.0
+_CONTRAST_OVER_TEXTURE = 1.0
 _SMALLEST_VISIBLE_SHARE = 0.5
 
 
@@ -77,7 +78,7 @@ def make_sample(spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettin
             continue
         before = prepared.normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
         area, contrast, visible = _measure(before, rendered)
-        reason = refusal(area, contrast, visible, prepared.subject)
+        reason = refusal(area, contrast, visible, rendered.box, prepared.subject)
         if not reason:
             return _sample(spec, prepared.normal, rendered, kind.to_json(params), attempt, (area, contrast, visible))
     return untouched(spec, prepared.normal, reason)
@@ -91,21 +92,23 @@ def untouched(spec: SampleSpec, normal: NormalImage, reason: str) -> Sample:
     )
 
 
-def refusal(area: int, contrast: float, visible: float, subject: Subject) -> str:
+def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subject) -> str:
     """Why nobody should be asked to learn from this sample; empty if it is good.
 
     Args:
         area: number of mask pixels.
         contrast: mean change in gray levels.
         visible: share of mask pixels with a visible change.
-        subject: the normal image, whose grain hides small changes.
+        box: where the change is.
+        subject: the normal image, whose grain and texture hide small changes.
     """
     pixels = subject.foreground.size
     if area < max(_AREA_SHARES[0] * pixels, _SMALLEST_AREA):
         return "too small"
     if area > _AREA_SHARES[1] * pixels:
         return "too large"
-    if contrast < max(_SMALLEST_CONTRAST, _CONTRAST_OVER_GRAIN * subject.grain) or visible < _SMALLEST_VISIBLE_SHARE:
+    hidden = max(_SMALLEST_CONTRAST, _CONTRAST_OVER_GRAIN * subject.grain, _CONTRAST_OVER_TEXTURE * subject.texture(box))
+    if contrast < hidden or visible < _SMALLEST_VISIBLE_SHARE:
         return "not visible"
     return ""
 

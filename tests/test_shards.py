@@ -63,8 +63,18 @@ def test_plain_h5py_reads_the_same(tmp_path, size, options):
 def test_unchanged_tiles_take_no_space(tmp_path):
     size = (512, 512)
     normal = make_normal(size, 0)
-    empty = write_shard(tmp_path / "a.h5", [normal], [make_sample(normal, k, kind="rejected") for k in range(20)])
-    assert empty.bytes < normal.pixels.nbytes + 40_000
+    samples = [make_sample(normal, k, kind="rejected") for k in range(20)]
+    image, mask = normal.pixels.copy(), np.zeros(size, np.uint8)
+    mask[[0, -1], [0, -1]] = 1
+    image[mask > 0] ^= 128
+    samples.append(replace(samples[0], image=image, mask=mask, box=(0, 0, *size), area=2, rejected=""))
+    with ShardWriter(tmp_path / "a.h5", make_header(size), 21, 1) as writer:
+        row = writer.add_normal(normal)
+        for sample in samples:
+            writer.add_sample(sample, row)
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["delta"].id.get_num_chunks() == file["mask"].id.get_num_chunks() == 2
+    assert_same(ShardDataset(tmp_path / "a.h5")[20], samples[20])
 
 
 def test_same_samples_make_the_same_bytes_in_every_process(tmp_path):
@@ -238,6 +248,16 @@ def test_pickled_copy_reads(tmp_path):
     dataset = ShardDataset(tmp_path)
     dataset[0]
     assert_same(pickle.loads(pickle.dumps(dataset))[5], written[5])
+
+
+def test_a_forked_process_opens_files_of_its_own(tmp_path, monkeypatch):
+    written, _ = many_shards(tmp_path)
+    dataset = ShardDataset(tmp_path)
+    dataset[0]
+    parents = list(dataset._open.values())
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    assert_same(dataset[0], written[0])
+    assert not set(parents) & set(dataset._open.values())
 
 
 def test_few_files_stay_open(tmp_path, monkeypatch):

@@ -161,6 +161,7 @@ N = len(KINDS)
 HOSTILE = {
     "external storage": lambda f: replaced(f, "label", shape=(N,), dtype="u1", external=[("/etc/passwd", 0, N)]),
     "external link": lambda f: linked(f, "meta/params", h5py.ExternalLink("/etc/passwd", "/x")),
+    "external link to a shard": lambda f: linked(f, "mask", h5py.ExternalLink("other.h5", "/mask")),
     "soft link": lambda f: linked(f, "mask", h5py.SoftLink("/delta")),
     "loop": lambda f: linked(f, "meta/params", f["meta"]),
     "virtual": virtual,
@@ -199,6 +200,7 @@ HOSTILE = {
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_files_are_refused(shard, tmp_path, what):
     path = Path(shutil.copy(shard, tmp_path / "a.h5"))
+    shutil.copy(shard, tmp_path / "other.h5")
     with h5py.File(path, "r+") as file:
         HOSTILE[what](file)
     seal(path)

@@ -24,7 +24,9 @@ def main() -> None:
     root = Path(__file__).resolve().parent.parent
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, str(root)], check=True, stdout=subprocess.DEVNULL
+            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, str(root)],
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
         (wheel,) = Path(folder).glob("*.whl")
         with zipfile.ZipFile(wheel) as archive:

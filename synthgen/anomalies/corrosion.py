@@ -155,7 +155,8 @@ def _signed_contrast(
     reach = max(int(radius), 2)
     (y, x), luma = centre, subject.luma
     surface = float(luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
-    contrast = log_uniform(rng, settings.contrast_range)
+    # on a restless surface less would not be seen
+    contrast = max(log_uniform(rng, settings.contrast_range), round(1.6 * subject.texture_around(y, x, reach), 4))
     bright = rng.random() < mode.bright
     if not bright and surface - contrast < 6:
         bright = surface < 50

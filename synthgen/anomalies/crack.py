@@ -116,12 +116,12 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
         step=step,
         branching=round(branching, 5),
         stopping=uniform(rng, (0.002, 0.02), 5),
-        jitter=uniform(rng, (0.12, 0.45)) if realistic else 0.0,
-        wander=uniform(rng, (0.04, 0.16)) if realistic else 0.0,
-        kink=uniform(rng, (0.02, 0.1)) if realistic else 0.0,
+        jitter=uniform(rng, (0.04, 0.45)) if realistic else 0.0,
+        wander=log_uniform(rng, (0.01, 0.16)) if realistic else 0.0,
+        kink=uniform(rng, (0.0, 0.1)) if realistic else 0.0,
         width=width,
-        taper=uniform(rng, (0.05, 0.45)),
-        roughness=uniform(rng, (0.08, 0.3)),
+        taper=uniform(rng, (0.05, 0.8)),
+        roughness=uniform(rng, (0.05, 0.3)),
         contrast=_signed_contrast(rng, subject, places[0], settings),
         opacity=uniform(rng, (0.85, 1.0) if realistic else (0.7, 1.0)),
         keep=uniform(rng, (0.05, 0.5)),
@@ -137,7 +137,8 @@ def _signed_contrast(rng: np.random.Generator, subject: Subject, place: tuple[in
     y, x = place
     reach = max(int(12 * subject.scale), 2)
     surface = float(subject.luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
-    contrast = log_uniform(rng, settings.contrast_range)
+    # on a restless surface less would not be seen
+    contrast = max(log_uniform(rng, settings.contrast_range), round(2.2 * subject.texture_around(y, x, reach), 4))
     bright = rng.random() < settings.bright_share
     if surface - contrast < 8:
         bright = bright or surface < 60

@@ -37,6 +37,7 @@ Field = NDArray[np.float32]
 _KINDS = ("dent", "bulge", "bend", "crumple")
 _SMALLEST_JACOBIAN = 0.15
 _ANCHORS = 16
+_RESTLESS = 12.0  # gray levels of local standard deviation
 
 
 class DeformationSettings(TypeSettings):
@@ -93,7 +94,11 @@ def draw(rng: np.random.Generator, subject: Subject, settings: DeformationSettin
     reach = uniform(rng, settings.offset_range) * radius
     angle = subject.edge_direction(y, x)[0] + rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0)
     points, offsets = _control_points(rng, kind, radius, reach, angle)
-    shading = log_uniform(rng, settings.shading_range) if realistic and kind != "bend" else 0.0
+    shading = 0.0
+    texture = subject.texture_around(y, x, radius)
+    # a warped random texture looks like itself: there the relief alone can be seen
+    if realistic and (kind != "bend" or texture > _RESTLESS):
+        shading = max(log_uniform(rng, settings.shading_range), round(2.5 * texture, 4))
     if kind == "dent" or (kind == "crumple" and rng.random() < 0.5):
         shading = -shading
     return DeformationParams(

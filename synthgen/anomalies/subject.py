@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.samples import Image, Mask
+from synthgen.samples import Box, Image, Mask
 
 MATERIALS = ("metal", "wood", "fabric", "plastic", "food", "stone")
 
@@ -52,6 +52,25 @@ class Subject:
         kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
         response = np.abs(cv2.filter2D(self.luma[::2, :], cv2.CV_32F, kernel))
         return float(np.median(response) / 0.6745 / 6)
+
+    @cached_property
+    def _texture(self) -> NDArray[np.float32]:
+        """(H/4, W/4) float32: standard deviation of the brightness within some 9 pixels of each place."""
+        half = self.luma[::2, ::2].astype(np.float32)
+        mean = cv2.blur(half, (5, 5))
+        variance = np.asarray(cv2.blur(half * half, (5, 5)), np.float32) - np.asarray(mean, np.float32) ** 2
+        return np.sqrt(np.maximum(variance, 0))[::2, ::2]
+
+    def texture(self, box: Box) -> float:
+        """How restless the surface is in a window: the median over it of the local standard deviation, in gray levels."""
+        y0, x0, y1, x1 = (value // 4 for value in box)
+        return float(np.median(self._texture[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]))
+
+    def texture_around(self, y: int, x: int, reach: float) -> float:
+        """`texture` of the window that reaches some pixels from (y, x) to all sides."""
+        height, width = self.luma.shape
+        r = max(int(reach), 4)
+        return self.texture((max(y - r, 0), max(x - r, 0), min(y + r, height - 4), min(x + r, width - 4)))
 
     @cached_property
     def softness(self) -> float:
