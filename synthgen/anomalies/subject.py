@@ -59,7 +59,7 @@ class Subject:
         half = self.luma[::2, ::2].astype(np.float32)
         mean = cv2.blur(half, (5, 5))
         variance = np.asarray(cv2.blur(half * half, (5, 5)), np.float32) - np.asarray(mean, np.float32) ** 2
-        return np.sqrt(np.maximum(variance, 0))[::2, ::2]
+        return np.asarray(np.sqrt(np.maximum(variance, 0))[::2, ::2], np.float32)
 
     def texture(self, box: Box) -> float:
         """How restless the surface is in a window: the median over it of the local standard deviation, in gray levels."""

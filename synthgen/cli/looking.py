@@ -113,6 +113,8 @@ def verify(
         )
     if not json:
         typer.echo(f"{folder}: whole")
+    if (folder / "config.json").exists() and not (folder / "manifest.json").exists():
+        console().print("But it is not complete: `synthgen status` says how far its build is.")
 
 
 def view(

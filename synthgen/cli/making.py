@@ -8,7 +8,7 @@ import typer
 
 from synthgen.cli import options as o
 from synthgen.cli.app import Json, console, print_json, stdout_console
-from synthgen.errors import InputDataError, IntegrityError, PartialBuildError, UsageError
+from synthgen.errors import InputDataError, IntegrityError, PartialBuildError, UsageError, suggest
 
 if TYPE_CHECKING:
     from synthgen.build import BuildResult
@@ -58,7 +58,7 @@ def build(
         _show_plan(made, json, samples=False)
         return
     folder = out or Path("synthgen-out") / made.recipe.name
-    _refuse_inside(folder, made)
+    _refuse_inside(folder, made, root)
     result = _run(made, folder, jobs)
     if json:
         print_json(_result_json(result))
@@ -84,7 +84,7 @@ def demo(
     made = o.make_plan_from(o.Request(dataset="demo", size=size, per_image=per_image, samples_per_shard=128))
     result = _run(made, out, jobs)
     sheet = write_sheet(out, out / "sheet.png", Selection(per_group=2), per_row=6)
-    console().print(f"Look at [bold]{sheet}[/bold]; `synthgen info {out}` says what is in it.")
+    console().print(f"Look at {sheet}; `synthgen info {out}` says what is in it.", markup=False)
     typer.echo(str(sheet))
     _judge(made, result)
 
@@ -157,16 +157,23 @@ def write_sheet(folder: Path, path: Path, selection: Any, per_row: int = 4) -> P
     if not len(dataset):
         raise InputDataError(f"{folder}: there are no samples in it.")
     categories = [str(name).rsplit("/", 3)[0].split("/", 1)[1] for name in dataset.column("sample_id")]
+    for name in selection.categories:
+        if name not in categories:
+            raise InputDataError(f"--category {name}: {folder} has no such category.{suggest(name, sorted(set(categories)))}")
     chosen = choose(categories, dataset.column("type").tolist(), dataset.column("label").tolist(), selection)
     save_sheet(path, contact_sheet([dataset[number] for number in chosen], per_row))
     return path
 
 
-def _refuse_inside(folder: Path, made: "Plan") -> None:
+def _refuse_inside(folder: Path, made: "Plan", root: Path | None) -> None:
     """A user's dataset is only ever read."""
+    from synthgen.datasets import resolve_root
+
+    given = o.roots(root, [scan.dataset for scan in made.scans])
     for scan in made.scans:
-        if scan.root is not None and folder.resolve().is_relative_to(scan.root.resolve()):
-            raise UsageError(f"--out {folder}: lies inside the dataset {scan.root}, which is only read. Choose another folder.")
+        place = resolve_root(scan.dataset, given.get(scan.dataset))
+        if place is not None and folder.resolve().is_relative_to(place.resolve()):
+            raise UsageError(f"--out {folder}: lies inside the dataset {place}, which is only read. Choose another folder.")
 
 
 def _run(made: "Plan", folder: Path, jobs: int | None) -> "BuildResult":
@@ -209,7 +216,8 @@ def _say_result(result: "BuildResult") -> None:
     for sample, reason in result.quarantined.items():
         talk.print(f"left out: {sample}: {reason}", markup=False)
     before = f" ({result.already} of them by an earlier run)" if result.already else ""
-    talk.print(f"{result.made} samples in {len(result.reports)} shards{before}; {result.rejected} rejected: {result.folder}")
+    counts = f"{result.made} samples in {len(result.reports)} shards{before}; {result.rejected} rejected"
+    talk.print(f"{counts}: {result.folder}", markup=False)
 
 
 def _judge(made: "Plan", result: "BuildResult") -> None:

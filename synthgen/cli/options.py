@@ -132,6 +132,7 @@ def make_plan_from(request: Request) -> "Plan":
         UsageError: the options contradict each other or the recipe's rules.
         InputDataError: a dataset is not where or what it should be.
     """
+    from synthgen.anomalies import canonical_type
     from synthgen.plan import make_plan
     from synthgen.recipe import load_recipe, make_recipe
 
@@ -149,13 +150,13 @@ def make_plan_from(request: Request) -> "Plan":
     values |= {name: getattr(request, name) for name in _PLAIN if getattr(request, name) is not None}
     if request.types is not None:
         own = values["types"] if isinstance(values["types"], dict) else {}
-        values["types"] = {name: own.get(name) for name in _split(request.types) or []}
+        values["types"] = {name: own.get(canonical_type(name)) for name in _split(request.types) or []}
     if request.size is not None:
         values["size"] = _size(request.size)
     if request.settings:
         values["types"] = _with_settings(values["types"], request.settings)
     recipe = make_recipe(values, _OPTION_NAMES)
-    return make_plan(recipe, _roots(request.root, list(recipe.datasets)), request.foreground_masks)
+    return make_plan(recipe, roots(request.root, list(recipe.datasets)), request.foreground_masks)
 
 
 _OPTION_NAMES: dict[tuple[str, ...], str] = {
@@ -164,7 +165,12 @@ _OPTION_NAMES: dict[tuple[str, ...], str] = {
 
 
 def _split(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise UsageError(f"{text!r} names nothing: leave --categories or --types away for all, or name some.")
+    return parts
 
 
 def _size(text: str) -> Any:
@@ -194,12 +200,12 @@ def _with_settings(types: Any, settings: tuple[str, ...]) -> dict[str, dict[str,
             raise UsageError(f"--set {entry}: {plain} is not among the --types.")
         try:
             named[plain][field] = yaml.safe_load(f"[{text}]" if "," in text and not text.startswith("[") else text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise UsageError(f"--set {entry}: {text!r} is not a value.") from error
     return named
 
 
-def _roots(root: Path | None, datasets: list[str]) -> dict[str, Path]:
+def roots(root: Path | None, datasets: list[str]) -> dict[str, Path]:
     """The folder of each dataset: `root` itself for one, `root/<name>` for several."""
     if root is None:
         return {}

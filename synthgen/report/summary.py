@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.build.folder import CONFIG, MANIFEST, QUARANTINE, read_journal, read_json
+from synthgen.build.folder import CONFIG, MANIFEST, QUARANTINE, finished_shards, read_json
 from synthgen.errors import InputDataError
 from synthgen.shards import ShardDataset
 
@@ -86,8 +86,10 @@ def status(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CONFIG).is_file():
         raise InputDataError(f"{folder}: there is no build here (no {CONFIG}). Give the folder that `synthgen build` wrote.")
-    planned: dict[str, int] = read_json(folder / CONFIG)["shards"]
-    done = {name: report for name, report in read_journal(folder).items() if (folder / name).is_file()}
+    planned = read_json(folder / CONFIG).get("shards")
+    if not isinstance(planned, dict):
+        raise InputDataError(f"{folder / CONFIG}: is not that of a build. Give the folder that `synthgen build` wrote.")
+    done = finished_shards(folder)
     running = _is_locked(folder)
     complete = (folder / MANIFEST).exists() and len(done) == len(planned)
     return {

@@ -3,12 +3,12 @@
     python tools/bench/generation.py [--sections noise,types,build,workers] [--rounds 9] [--json FILE]
 
 noise     our vectorised gradient noise against a loop over `noise.pnoise2`, and the largest difference of their values.
-types     one sample at 512 px: ours in the realistic and the paper's style against the pseudocode taken literally
-          (`literal.py`). The corrosion of the pseudocode is timed as mask and blend apart: the paper gives no blend.
-build     `synthgen build` against decoding, resizing and storing alone; the cost of a further sample, start-up excluded.
-workers   `synthgen build` with one and with two workers, wall time.
+types     one sample at 512 px: ours (draw and render, and `make_sample` with its checks and redraws) against the pseudocode
+          taken literally (`literal.py`), which is given the size that makes its masks as large as ours.
+build     the work of a worker process (`build_shard`) at 8 samples a source against decoding, resizing and storing alone.
+workers   `synthgen build` with one and with two workers, wall time, start-up included.
 
-The first two clocks are CPU time in one thread; variants take turns, and medians are compared.
+All clocks but the last are CPU time of one thread; variants take turns, and medians are compared.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,24 @@ sys.path.insert(0, str(ROOT))
 from synthgen.anomalies import TYPES  # noqa: E402
 from synthgen.anomalies.noise import fractal_noise  # noqa: E402
 from synthgen.anomalies.subject import Subject  # noqa: E402
+from synthgen.build.task import ShardTask, build_shard  # noqa: E402
+from synthgen.plan import Plan, make_plan  # noqa: E402
+from synthgen.recipe import make_recipe  # noqa: E402
+from synthgen.samples import NormalImage, Sample, SampleSpec  # noqa: E402
+from synthgen.synthesis import PreparedNormal, make_sample  # noqa: E402
 
 SIZE = 512
 PICTURES = 6
 DIAMETER = 400  # of the part in the pictures, px at SIZE
-SOURCE_SIDE = 900  # of the files that builds read, px
+SMALL_DIAMETER = 280  # of a part that leaves enough background to be lifted off it
+SOURCE_SIDE = 1000  # of the files that builds read, px
+SOURCES = 16  # files of one measurement of a build
+SAMPLES_PER_SOURCE = 8
 CATEGORY = "bottle"
 
 Result = dict[str, Any]
+Picture = tuple[np.ndarray, np.ndarray]
+"""(H, W, 3) image and (H, W) mask: of the part, or of the anomaly."""
 
 
 def ratio_rows(timings: dict[str, Timing], base: str) -> list[str]:
@@ -87,80 +98,154 @@ def bench_noise(rounds: int) -> Result:
     return out
 
 
-def literal_crack(image: np.ndarray, foreground: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Algorithms 1 to 3 with the middle of each range that a crack of 0.5 diameters and 4 px asks for."""
+def literal_crack(image: np.ndarray, foreground: np.ndarray, size: float, seed: int) -> Picture:
+    """Algorithms 1 to 3 with the middle of each range for a width of 4 px; `size` is the steps' number over its middle."""
     rng = np.random.default_rng(seed)
     starts = literal.random_start_points(foreground, 2, rng)
-    skeleton = literal.generate_skeleton(foreground, starts, DIAMETER // 4, 2.0, 0.03, 0.01, rng)
+    skeleton = literal.generate_skeleton(foreground, starts, round(size * DIAMETER / 4), 2.0, 0.03, 0.01, rng)
     mask = literal.crack_mask(skeleton, 2.0, 0.1, 0.5, 1.5, 1, 3, noise_frequency=16)
     return literal.apply_crack(image, mask, 0.85, 0.35, (-6.0, -6.0, -6.0), 2.5), mask
 
 
-def literal_corrosion_mask(foreground: np.ndarray, seed: int) -> np.ndarray:
-    """Algorithm 4 with the middle of each range."""
+def literal_corrosion(image: np.ndarray, foreground: np.ndarray, size: float, seed: int) -> Picture:
+    """Algorithm 4 with the middle of each range, and the plain blend that stands in for what the paper leaves out.
+
+    `size` multiplies the polygons' radius and the rounds of growth.
+    """
     rng = np.random.default_rng(seed)
-    return literal.corrosion_mask(foreground, 3, 0.055 * DIAMETER, 12, 0.65, 9, 0.4, 0.12, 26.0, rng)
-
-
-def literal_corrosion(image: np.ndarray, foreground: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Algorithm 4, and the plain blend that stands in for what the paper leaves out."""
-    mask = literal_corrosion_mask(foreground, seed)
+    rounds = max(round(9 * size), 1)
+    mask = literal.corrosion_mask(foreground, 3, 0.055 * DIAMETER * size, 12, 0.65, rounds, 0.4, 0.12, 26.0, rng)
     return literal.apply_corrosion(image, mask, (120.0, 70.0, 40.0), 0.75, 16.0), mask
 
 
-def literal_deformation(image: np.ndarray, foreground: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Algorithm 5 on the whole part."""
+def literal_place(image: np.ndarray, foreground: np.ndarray, size: float, seed: int) -> Picture:
+    """Algorithm 5 on a disc somewhere on the part (the partial variant that the paper names); `size` 1 is the whole part's."""
     rng = np.random.default_rng(seed)
-    margin = round(0.08 * DIAMETER)
-    return literal.tps_deform_local_inpaint(image, foreground, 10, 0.05 * DIAMETER, 40.0, 4.0, margin, rng)
+    ys, xs = np.nonzero(foreground)
+    centre = int(rng.integers(len(ys)))
+    disc = np.zeros_like(foreground)
+    cv2.circle(disc, (int(xs[centre]), int(ys[centre])), max(round(size * DIAMETER / 2), 3), 1, -1)
+    return literal_warp(image, disc & foreground, size * DIAMETER, rng)
 
 
-LITERAL: dict[str, Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]] = {
-    "crack": literal_crack,
-    "corrosion": literal_corrosion,
-    "deformation": literal_deformation,
-}
+def literal_object(image: np.ndarray, foreground: np.ndarray, _: float, seed: int) -> Picture:
+    """Algorithm 5 on the whole part."""
+    return literal_warp(image, foreground, SMALL_DIAMETER, np.random.default_rng(seed))
 
 
-def our_sample(name: str, style: str, subjects: list[Subject], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """(image, mask) of the full size, from draw to finished arrays; facts about the subject are kept from sample to sample."""
-    kind, subject = TYPES[name], subjects[seed % len(subjects)]
-    settings = kind.configure(style=style)  # type: ignore[arg-type]
-    params = kind.draw(np.random.default_rng(seed), subject, settings)
-    (rendered,) = kind.render([subject], [params])
-    y0, x0, y1, x1 = rendered.box
-    image, mask = subject.pixels.copy(), np.zeros(subject.pixels.shape[:2], np.uint8)
-    image[y0:y1, x0:x1] = rendered.patch
-    mask[y0:y1, x0:x1] = rendered.mask
-    return image, mask
+def literal_warp(image: np.ndarray, mask: np.ndarray, diameter: float, rng: np.random.Generator) -> Picture:
+    """Algorithm 5 with the middle of each range."""
+    return literal.tps_deform_local_inpaint(image, mask, 10, 0.05 * diameter, 40.0, 4.0, round(0.08 * diameter), rng)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One of our types in one style, and the pseudocode that it stands for.
+
+    Attributes:
+        type, style: ours.
+        pseudocode: (image, foreground, size, seed) -> changed image, mask.
+        small: on parts that cover little of the picture, so that the paper's style warps them as a whole.
+        fitted: whether `size` is chosen so that the masks of both are equally large.
+    """
+
+    type: str
+    style: str
+    pseudocode: Callable[[np.ndarray, np.ndarray, float, int], Picture]
+    small: bool = False
+    fitted: bool = True
+
+    @property
+    def name(self) -> str:
+        """What the table calls it."""
+        return f"{self.type} {self.style}" + ", whole part" * self.small
+
+
+COMPARISONS = (
+    Comparison("crack", "realistic", literal_crack),
+    Comparison("crack", "paper", literal_crack),
+    Comparison("corrosion", "realistic", literal_corrosion),
+    Comparison("corrosion", "paper", literal_corrosion),
+    Comparison("deformation", "realistic", literal_place),
+    Comparison("deformation", "paper", literal_place),
+    Comparison("deformation", "paper", literal_object, small=True, fitted=False),
+)
+
+
+def our_mask_px(comparison: Comparison, subjects: list[Subject], seed: int) -> int:
+    """Draw and render one sample; the number of its mask pixels."""
+    kind, subject = TYPES[comparison.type], subjects[seed % PICTURES]
+    params = kind.draw(np.random.default_rng(seed), subject, kind.configure(style=comparison.style))  # type: ignore[arg-type]
+    return int(kind.render_one(subject, params).mask.sum())
+
+
+def our_sample(comparison: Comparison, prepared: list[PreparedNormal], seed: int) -> Sample:
+    """One sample as a build makes it: drawn again where the checks refuse it, as arrays of the full size."""
+    normal = prepared[seed % PICTURES].normal
+    kind = TYPES[comparison.type]
+    sample_id = f"bench/part/{normal.source}/{kind.name}/{seed}"
+    spec = SampleSpec(sample_id, "bench", "part", normal.source, kind.name, seed, (SIZE, SIZE), kind.generator)
+    settings = kind.configure(style=comparison.style)  # type: ignore[arg-type]
+    return make_sample(spec, prepared[seed % PICTURES], settings, seed=0)
+
+
+def fitted_size(mask_px: Callable[[float], float], wanted: float) -> float:
+    """The size, between 0.03 and 4, at which `mask_px(size)` comes nearest to `wanted`."""
+    low, high = 0.03, 4.0
+    for _ in range(7):
+        middle = float(np.sqrt(low * high))
+        low, high = (middle, high) if mask_px(middle) < wanted else (low, middle)
+    return float(np.sqrt(low * high))
+
+
+def compare(comparison: Comparison, rounds: int) -> Result:
+    """Timings and mask areas of one comparison."""
+    drawn = [pictures.picture(SIZE, seed, SMALL_DIAMETER if comparison.small else None) for seed in range(PICTURES)]
+    subjects = [Subject(image, part, "metal") for image, part in drawn]
+    normals = [NormalImage("bench", "part", f"{i}.png", "", image) for i, (image, _) in enumerate(drawn)]
+    prepared = [PreparedNormal(normal, subject, "") for normal, subject in zip(normals, subjects, strict=True)]
+
+    def pseudocode(seed: int, size: float) -> int:
+        return int(comparison.pseudocode(*drawn[seed % PICTURES], size, seed)[1].sum())
+
+    our_px = float(np.mean([our_mask_px(comparison, subjects, seed) for seed in range(240)]))  # and the subjects' facts
+    size = 1.0
+    if comparison.fitted:
+        size = fitted_size(lambda size: float(np.mean([pseudocode(seed, size) for seed in range(12)])), our_px)
+    samples = [our_sample(comparison, prepared, seed) for seed in range(60)]
+    variants = {
+        "literal": Variant(lambda seed: pseudocode(seed, size), 2),
+        "draw and render": Variant(lambda seed: our_mask_px(comparison, subjects, seed), 24),
+        "make_sample": Variant(lambda seed: our_sample(comparison, prepared, seed), 24),
+    }
+    return {
+        "timings": take_turns(variants, rounds),
+        "our_mask_px": our_px,
+        "literal_mask_px": float(np.mean([pseudocode(seed, size) for seed in range(24)])),
+        "draws_per_sample": float(np.mean([sample.attempt + 1 for sample in samples])),
+        "rejected_share": float(np.mean([bool(sample.rejected) for sample in samples])),
+    }
 
 
 def bench_types(rounds: int) -> Result:
-    """Each type, ours in both styles against the literal pseudocode, with the mean mask area of all three."""
-    drawn = [pictures.picture(SIZE, seed) for seed in range(PICTURES)]
-    subjects = [Subject(image, part, "metal") for image, part in drawn]
+    """Each type in both styles against the literal pseudocode, and the realistic style against the paper's."""
     out: Result = {}
-    print(f"\nOne sample, {SIZE} x {SIZE}: median, minimum, times faster than the literal pseudocode")
-    for name, pseudocode in LITERAL.items():
-        makers: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
-            f"{name}, literal": lambda seed, make=pseudocode: make(*drawn[seed % PICTURES], seed),
-            f"{name}, ours realistic": lambda seed, name=name: our_sample(name, "realistic", subjects, seed),
-            f"{name}, ours paper": lambda seed, name=name: our_sample(name, "paper", subjects, seed),
-        }
-        for seed in range(PICTURES):  # the facts about each subject
-            makers[f"{name}, ours realistic"](seed)
-            makers[f"{name}, ours paper"](seed)
-        variants = {key: Variant(make, 1 if "literal" in key else 12) for key, make in makers.items()}
-        if name == "corrosion":
-            variants["corrosion, literal mask only"] = Variant(
-                lambda seed: literal_corrosion_mask(drawn[seed % PICTURES][1], seed)
-            )
-        timings = take_turns(variants, rounds)
-        areas = {key: float(np.mean([make(seed)[1].sum() for seed in range(12)])) for key, make in makers.items()}
-        print("\n".join(ratio_rows(timings, f"{name}, literal")))
-        realistic, paper = (timings[f"{name}, ours {style}"].median for style in ("realistic", "paper"))
-        print(f"  realistic / paper {realistic / paper:.2f};  mean mask px " + ", ".join(f"{a:.0f}" for a in areas.values()))
-        out[name] = {"timings": timings, "realistic_over_paper": realistic / paper, "mean_mask_px": areas}
+    print(
+        f"\nOne sample, {SIZE} x {SIZE}: median (minimum) in ms, times faster than the literal pseudocode, mean mask area in px"
+    )
+    print(f"  {'':34}{'literal':>16}{'draw and render':>26}{'make_sample':>26}{'px literal':>12}{'px ours':>9}{'draws':>7}")
+    for comparison in COMPARISONS:
+        found = out[comparison.name] = compare(comparison, rounds)
+        base = found["timings"]["literal"]
+        line = f"  {comparison.name:34}{base.median:9.1f} ({base.least:.0f})".ljust(52)
+        for name in ("draw and render", "make_sample"):
+            t = found["timings"][name]
+            line += f"{f'{t.median:.2f} ({t.least:.2f})':>16}{base.median / t.median:8.0f} x"
+        print(line + f"{found['literal_mask_px']:12.0f}{found['our_mask_px']:9.0f}{found['draws_per_sample']:7.2f}")
+    for name in TYPES:
+        ours = [out[f"{name} {style}"]["timings"]["draw and render"].median for style in ("realistic", "paper")]
+        print(f"  {name}: realistic / paper {ours[0] / ours[1]:.2f}")
+        out[f"{name} realistic / paper"] = ours[0] / ours[1]
     return out
 
 
@@ -186,56 +271,78 @@ def floor_of(paths: list[Path], samples_per_source: int, file: Path) -> None:
                 masks[i * samples_per_source + k] = mask
 
 
-def build(root: Path, out: Path, per_image: int, types: str, jobs: int) -> CommandTime:
-    """`synthgen build` of the folder that `normals` gave, with nothing cached."""
-    arguments = [
-        "-c",
-        "from synthgen.cli import main; main()",
-        "build",
-        "--dataset",
-        "mvtec",
-        "--root",
-        str(root / "root"),
-        "--categories",
-        CATEGORY,
-    ]
-    arguments += ["--types", types, "--per-image", str(per_image), "--size", str(SIZE), "--out", str(out), "--jobs", str(jobs)]
-    return time_command(arguments, ROOT, {"SYNTHGEN_CACHE": str(out) + "-cache"})
+def planned(root: Path, types: dict[str, int]) -> Plan:
+    """The plan for the folder that `normals` gave, with the number of samples per source of each type."""
+    per_type = {name: {"per_image": count} for name, count in types.items()}
+    recipe = make_recipe({"datasets": {"mvtec": {"categories": [CATEGORY]}}, "types": per_type, "size": SIZE})
+    plan = make_plan(recipe, {"mvtec": root})
+    plan.methods  # noqa: B018  chosen here, as a build does before it starts its workers
+    return plan
+
+
+def build_shards(plan: Plan, out: Path) -> None:
+    """What a worker process does, in this process, with no foreground in the cache."""
+    with tempfile.TemporaryDirectory(dir=out) as cache:
+        os.environ["SYNTHGEN_CACHE"] = cache
+        for shard in plan.shards:
+            method = plan.methods[shard.dataset, shard.category]
+            build_shard(ShardTask(out, shard, plan.recipe, method, plan.config_json, "none", {}), os.getppid())
 
 
 def bench_build(rounds: int) -> Result:
-    """CPU time of a further sample of a build, eight and one to a source, against its floor."""
-    few, many = 4, 28
+    """CPU time of a sample in a worker, eight to a source, against its floor."""
+    mixes = {name: {name: SAMPLES_PER_SOURCE} for name in TYPES} | {"all types": {"crack": 3, "corrosion": 3, "deformation": 2}}
     out: Result = {}
-    print("\nWhole build, CPU ms of a further sample (build), of decode + resize + store (floor), and their ratio")
-    for types, per_image in (("crack", 8), ("corrosion", 8), ("deformation", 8), ("crack,corrosion,deformation", 1)):
-        per_source = per_image * len(types.split(","))
-        with normals(few) as (small, _), normals(many) as (large, paths):
-            floor, cost = [], []
-            for i in range(min(rounds, 3)):
-                timing = take_turns({"floor": Variant(lambda _: floor_of(paths, per_source, large / "floor.h5"))}, 1)  # noqa: B023
-                floor.append(timing["floor"].median / (many * per_source))
-                less = build(small, small / f"out{i}", per_image, types, 1)
-                more = build(large, large / f"out{i}", per_image, types, 1)
-                cost.append(1000 * (more.cpu - less.cpu) / ((many - few) * per_source))
-        ours, least = float(np.median(cost)), float(np.median(floor))
-        name = f"{types}, {per_source} a source"
-        print(f"  {name:44}{ours:8.2f} ms{least:8.2f} ms{ours / least:8.2f}")
-        out[name] = {"build_ms": ours, "floor_ms": least, "ratio": ours / least}
+    print(f"\nA sample of a build, {SAMPLES_PER_SOURCE} a source of {SOURCE_SIDE} px: median (minimum) of CPU ms")
+    print(f"  {'':14}{'build':>18}{'decode, resize, store':>24}{'ratio':>8}")
+    samples = SOURCES * SAMPLES_PER_SOURCE
+    with normals(SOURCES) as (folder, paths):
+        for name, types in mixes.items():
+            plan = planned(folder / "root", types)
+            variants = {
+                "build": Variant(lambda _, plan=plan: build_shards(plan, folder)),
+                "floor": Variant(lambda _: floor_of(paths, SAMPLES_PER_SOURCE, folder / "floor.h5")),
+            }
+            whole = take_turns(variants, rounds)
+            build, floor = (Timing(t.median / samples, t.least / samples) for t in (whole["build"], whole["floor"]))
+            ratio = build.median / floor.median
+            cells = [f"{t.median:.2f} ({t.least:.2f})" for t in (build, floor)]
+            print(f"  {name:14}{cells[0]:>18}{cells[1]:>24}{ratio:8.2f}")
+            out[name] = {"build": build, "floor": floor, "ratio": ratio}
     return out
 
 
+def build_command(root: Path, out: Path, jobs: int) -> CommandTime:
+    """`synthgen build` of the folder that `normals` gave, with nothing cached."""
+    arguments = ["-c", "from synthgen.cli import main; main()", "build", "--dataset", "mvtec", "--root", str(root)]
+    arguments += ["--categories", CATEGORY, "--types", ",".join(TYPES), "--per-image", "1", "--size", str(SIZE)]
+    arguments += ["--out", str(out), "--jobs", str(jobs), "--max-rejected", "1"]
+    return time_command(arguments, ROOT, {"SYNTHGEN_CACHE": f"{out}-cache"})
+
+
 def bench_workers(rounds: int) -> Result:
-    """Wall time of the same build with one and two workers, in turns; 240 normals, 720 samples."""
-    with normals(240) as (folder, _):
-        times: dict[int, list[CommandTime]] = {1: [], 2: []}
-        for i in range(min(rounds, 2)):
+    """Wall time of the same build with one and two workers, in turns."""
+    count = 240
+    times: dict[int, list[CommandTime]] = {1: [], 2: []}
+    with normals(count) as (folder, _):
+        shards = len(planned(folder / "root", dict.fromkeys(TYPES, 1)).shards)
+        for i in range(min(rounds, 3)):
             for jobs in times:
-                times[jobs].append(build(folder, folder / f"out{jobs}_{i}", 1, "crack,corrosion,deformation", jobs))
-    one, two = (min(t.wall for t in times[jobs]) for jobs in (1, 2))
-    print(f"\nWall time of 720 samples from 240 normals: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} x")
-    print(f"  cores of this machine {os.cpu_count()}, load {os.getloadavg()[0]:.1f}: a busy machine hides the gain")
-    return {"one_worker_s": one, "two_workers_s": two, "speed_up": one / two, "times": times}
+                times[jobs].append(build_command(folder / "root", folder / f"out{jobs}_{i}", jobs))
+    wall = {jobs: min(t.wall for t in times[jobs]) for jobs in times}
+    samples = count * len(TYPES)
+    print(
+        f"\nWall time of {samples} samples from {count} normals in {shards} shards, start-up included (best of {len(times[1])})"
+    )
+    for jobs in times:
+        print(f"  --jobs {jobs}{wall[jobs]:8.1f} s{samples / wall[jobs]:8.0f} images/s{wall[1] / wall[jobs]:8.2f} x")
+    print(f"  {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}: a busy machine hides the gain")
+    return {
+        "wall_s": wall,
+        "images_per_s": {j: samples / w for j, w in wall.items()},
+        "speed_up": wall[1] / wall[2],
+        "times": times,
+    }
 
 
 SECTIONS: dict[str, Callable[[int], Result]] = {

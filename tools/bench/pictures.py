@@ -7,11 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def picture(side: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """(side, side, 3) uint8 RGB of an elliptic part about 0.78 of the side across, and its (side, side) uint8 {0, 1} mask."""
+def picture(side: int, seed: int, diameter: float | None = None) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(side, side, 3) uint8 RGB of an elliptic part, and its (side, side) uint8 {0, 1} mask.
+
+    The part is about `diameter` px across, 0.78 of the side if that is None.
+    """
     rng = np.random.default_rng(seed)
     part = np.zeros((side, side), np.uint8)
-    axes = tuple(int(side * a / 2) for a in rng.uniform(0.72, 0.84, 2))
+    share = 1 if diameter is None else diameter / (0.78 * side)
+    axes = tuple(int(side * share * a / 2) for a in rng.uniform(0.72, 0.84, 2))
     cv2.ellipse(part, (side // 2, side // 2), axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
     light = np.linspace(0.85, 1.1, side, dtype=np.float32)[None, :]
     grain = rng.standard_normal((side, side), np.float32)
