@@ -13,7 +13,7 @@ from pathlib import Path
 
 from synthgen.anomalies import TYPES
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_info, read_normal, scan
-from synthgen.errors import InputDataError
+from synthgen.errors import InputDataError, UsageError
 from synthgen.foreground import Method, choose_method
 from synthgen.recipe import Recipe, canonical_json
 from synthgen.samples import SampleSpec
@@ -32,6 +32,7 @@ class PlannedShard:
         dataset, category: of its normal images.
         sources: its normal images, in order.
         types: (type, replicas) of each normal image, in order.
+        left_out: ids of samples that the recipe leaves out.
     """
 
     name: str
@@ -40,14 +41,15 @@ class PlannedShard:
     category: str
     sources: tuple[NormalSource, ...]
     types: tuple[tuple[str, int], ...]
+    left_out: frozenset[str] = frozenset()
 
     @property
     def per_source(self) -> int:
-        """Samples of one normal image."""
+        """Samples of one normal image, if none is left out."""
         return sum(replicas for _, replicas in self.types)
 
     def __len__(self) -> int:
-        return self.per_source * len(self.sources)
+        return self.per_source * len(self.sources) - len(self.left_out)
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,9 @@ def make_plan(recipe: Recipe, roots: Mapping[str, Path], foreground_masks: Path 
     """
     if foreground_masks is not None and not foreground_masks.is_dir():
         raise InputDataError(f"--foreground-masks {foreground_masks}: there is no such folder.")
+    _check_names(recipe)
     scans = tuple(scan(name, roots.get(name), own.categories) for name, own in recipe.datasets.items())
+    _check_counts(recipe, scans)
     shards = tuple(
         shard for found in scans for category in found.categories for shard in _shards(recipe, found.dataset, category)
     )
@@ -138,7 +142,7 @@ def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[
     """The samples of one normal image, in order."""
     return [
         SampleSpec(
-            sample_id=f"{source.dataset}/{source.category}/{source.stem}/{name}/{replica}",
+            sample_id=sample_id,
             dataset=source.dataset,
             category=source.category,
             source=source.source,
@@ -149,19 +153,89 @@ def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[
         )
         for name, replicas in shard.types
         for replica in range(replicas)
+        if (sample_id := _sample_id(source, name, replica)) not in shard.left_out
     ]
+
+
+def _sample_id(source: NormalSource, type_name: str, replica: int) -> str:
+    return f"{source.dataset}/{source.category}/{source.stem}/{type_name}/{replica}"
 
 
 def _shards(recipe: Recipe, dataset: str, category: CategoryScan) -> list[PlannedShard]:
     types = tuple((name, recipe.replicas(dataset, name)) for name in recipe.types)
     per_source = sum(replicas for _, replicas in types)
     sources_per_shard = max(1, min(recipe.samples_per_shard // per_source, _MOST_NORMALS_PER_SHARD))
-    runs = [category.used[at : at + sources_per_shard] for at in range(0, len(category.used), sources_per_shard)]
-    prefix = "-".join("".join(c if c.isalnum() or c in "_." else "_" for c in part) for part in (dataset, category.name))
-    return [
-        PlannedShard(f"{prefix}-{index:05d}-of-{len(runs):05d}.h5", index, dataset, category.name, run, types)
-        for index, run in enumerate(runs)
-    ]
+    sources = _part(category, recipe.share)
+    left_out = _left_out(recipe, dataset, category)
+    runs = [sources[at : at + sources_per_shard] for at in range(0, len(sources), sources_per_shard)]
+    prefix = _file_prefix(dataset, category.name)
+    shards = []
+    for index, run in enumerate(runs):
+        here = frozenset(
+            sample_id
+            for source in run
+            for name, replicas in types
+            for replica in range(replicas)
+            if (sample_id := _sample_id(source, name, replica)) in left_out
+        )
+        name = f"{prefix}-{index:05d}-of-{len(runs):05d}.h5"
+        shards.append(PlannedShard(name, index, dataset, category.name, run, types, here))
+    return shards
+
+
+def _file_prefix(dataset: str, category: str) -> str:
+    """How the shards of a category are called; a name that no file may have is told apart by its hash."""
+    plain = "".join(c if c.isalnum() or c in "_.-" else "_" for c in category)
+    return (
+        f"{dataset}-{plain}" if plain == category else f"{dataset}-{plain}-{hashlib.sha256(category.encode()).hexdigest()[:8]}"
+    )
+
+
+def _part(category: CategoryScan, share: float) -> tuple[NormalSource, ...]:
+    """The normal images to use: those whose names have the smallest hashes, in the order they were in."""
+    count = max(1, round(share * len(category.used)))
+    by_hash = sorted(category.used, key=lambda source: hashlib.sha256(source.stem.encode()).digest())
+    chosen = {source.stem for source in by_hash[:count]}
+    return tuple(source for source in category.used if source.stem in chosen)
+
+
+def _left_out(recipe: Recipe, dataset: str, category: CategoryScan) -> frozenset[str]:
+    """Ids of the samples that the recipe leaves out of a category: the last ones of a type."""
+    ids: list[str] = []
+    for name in recipe.types:
+        count = recipe.datasets[dataset].leave_out.get(f"{category.name}/{name}", 0)
+        every = [_sample_id(s, name, replica) for s in category.used for replica in range(recipe.replicas(dataset, name))]
+        ids += every[len(every) - count :] if count else []
+    return frozenset(ids)
+
+
+def _check_names(recipe: Recipe) -> None:
+    for dataset, own in recipe.datasets.items():
+        for place in own.leave_out:
+            category, _, name = place.rpartition("/")
+            if not category or name not in TYPES:
+                raise UsageError(
+                    f"datasets.{dataset}.leave_out: {place!r} is not CATEGORY/TYPE with one of {', '.join(TYPES)}."
+                )
+
+
+def _check_counts(recipe: Recipe, scans: tuple[DatasetScan, ...]) -> None:
+    """Raise an InputDataError that names every category with fewer usable normal images than the recipe asks for."""
+    wrong = []
+    for dataset in scans:
+        own = recipe.datasets[dataset.dataset]
+        found = {category.name: category for category in dataset.categories}
+        for name, wanted in own.normals.items():
+            if own.categories is not None and name not in own.categories:
+                continue
+            usable = len(found[name].used) if name in found else 0
+            if usable < wanted:
+                reasons = "".join(
+                    f"; {file.path}: {file.reason}" for file in (found[name].rejected[:3] if name in found else ())
+                )
+                wrong.append(f"  {dataset.dataset}/{name}: {wanted} normal images needed, {usable} usable{reasons}")
+    if wrong:
+        raise InputDataError("the recipe needs images that are not there:\n" + "\n".join(wrong))
 
 
 def _digest(category: CategoryScan) -> str:

@@ -53,11 +53,15 @@ class DatasetRecipe(_Strict):
         categories: which ones; None for all.
         per_image: samples per normal image and type; None takes the recipe's number.
         material: of all its categories, instead of what is known about them.
+        normals: how many normal images each category must have; a build that finds fewer does not begin.
+        leave_out: `category/type` -> how many samples not to make, from the end (a published set may lack some).
     """
 
-    categories: tuple[str, ...] | None = None
+    categories: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     per_image: PerImage | None = None
     material: Material = None
+    normals: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    leave_out: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
 
 class Recipe(_Strict):
@@ -69,6 +73,8 @@ class Recipe(_Strict):
         datasets: where the normal images come from, by dataset name.
         types: what is made of them, by type name.
         per_image: samples per normal image and type.
+        share: share of each category's normal images to use, picked by the hash of their names; a smaller share is a part
+            of a larger one.
         size: (height, width) of the samples in pixels; one number for a square.
         seed: any whole number from 0 on; another seed gives other samples.
         style: `realistic`, or `paper` for the pseudocode.
@@ -85,6 +91,7 @@ class Recipe(_Strict):
     datasets: dict[str, DatasetRecipe] = Field(min_length=1)
     types: dict[str, TypeRecipe] = Field(min_length=1)
     per_image: PerImage = 3
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
     size: Size = (512, 512)
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     style: Style = "realistic"
@@ -107,6 +114,11 @@ class Recipe(_Strict):
             raise ValueError(f"sides from {SMALLEST_SIDE} to {LARGEST_SIDE} pixels are possible")
         return value
 
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _named_datasets(cls, value: Any) -> Any:
+        return _mapping(value)
+
     @field_validator("datasets")
     @classmethod
     def _known_datasets(cls, value: dict[str, DatasetRecipe]) -> dict[str, DatasetRecipe]:
@@ -117,12 +129,11 @@ class Recipe(_Strict):
     @field_validator("types", mode="before")
     @classmethod
     def _plain_types(cls, value: Any) -> Any:
-        """Aliases replaced; a list of names is as good as a mapping without settings."""
-        if isinstance(value, list):
-            value = dict.fromkeys(value)
+        """Aliases replaced."""
+        value = _mapping(value)
         if not isinstance(value, dict):
             return value
-        plain = {_as_value_error(canonical_type, str(name)): settings or {} for name, settings in value.items()}
+        plain = {_as_value_error(canonical_type, str(name)): settings for name, settings in value.items()}
         if len(plain) < len(value):
             raise ValueError("the same type is named twice")
         return plain
@@ -152,7 +163,9 @@ class Recipe(_Strict):
 
     def resolved(self) -> dict[str, Any]:
         """All that decides the bytes of a build, with every default written out, as JSON types."""
-        whole: dict[str, Any] = self.model_dump(mode="json", exclude={"types", "max_rejected"})
+        whole: dict[str, Any] = self.model_dump(mode="json", exclude={"name", "types", "max_rejected"})
+        for dataset in whole["datasets"].values():
+            del dataset["normals"]  # a condition for building, not a part of what is built
         whole["types"] = {
             name: {
                 "generator": TYPES[name].generator,
@@ -183,7 +196,7 @@ def make_recipe(values: dict[str, Any], where: dict[tuple[str, ...], str] | None
         UsageError: with one line for each thing that is wrong.
     """
     try:
-        recipe = Recipe(**values)
+        recipe = Recipe.model_validate(values)
         for name in recipe.types:
             try:
                 recipe.settings(name)
@@ -206,9 +219,24 @@ def _explain(
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             fields = list(model.model_fields) if len(place) == len(prefix) + 1 else list(DatasetRecipe.model_fields)
+            if prefix:  # a type's own settings stand beside those that every type has
+                fields = [*TypeRecipe.model_fields, *fields]
             text = f"there is no such setting.{suggest(place[-1], fields)}"
         lines.append(f"{known or source}{': ' if known or source else ''}{'.'.join(place)}: {text}")
     return "\n".join(lines)
+
+
+def _mapping(value: Any) -> Any:
+    """A list of names is as good as a mapping of them to nothing, and nothing as good as no settings."""
+    if isinstance(value, list | tuple):
+        if not all(isinstance(name, str) for name in value):
+            raise ValueError("expected names; settings go under a name: `crack: {per_image: 2}`")
+        if len(set(value)) < len(value):
+            raise ValueError("the same name is there twice")
+        value = dict.fromkeys(value)
+    if isinstance(value, dict):
+        return {name: {} if own is None else own for name, own in value.items()}
+    return value
 
 
 def _as_value_error(check: Any, value: str) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from synthgen.anomalies import ALIASES
 from synthgen.errors import UsageError
 from synthgen.recipe import Recipe, make_recipe
 
@@ -29,29 +30,41 @@ def read_recipe_file(path: Path) -> Recipe:
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UsageError(f"{path}{line}: not valid YAML: {error.problem}.") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # PyYAML's constructors let these through, for `!!int ''` and the like
         raise UsageError(f"{path}: not valid YAML: {type(error).__name__}.") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a recipe is a mapping with `datasets` and `types`.")
     lines: dict[tuple[str, ...], str] = {}
-    _note_lines(path, node, (), lines)
+    _note_lines(path, node, (), lines, set())
+    _note_aliases(lines)
     return make_recipe(values, lines, f"{path}")
 
 
-def _note_lines(path: Path, node: Any, place: tuple[str, ...], lines: dict[tuple[str, ...], str]) -> None:
-    """Fill `lines` with `file:line` of every key and item below a node."""
-    if len(place) > 8:
-        return  # recipes are shallow; an alias that contains itself is not
+def _note_aliases(lines: dict[tuple[str, ...], str]) -> None:
+    """A type under another name has its place under its own one too."""
+    for place, line in list(lines.items()):
+        if len(place) > 1 and place[0] == "types" and place[1].lower() in ALIASES:
+            lines.setdefault(("types", ALIASES[place[1].lower()], *place[2:]), line)
+
+
+def _note_lines(path: Path, node: Any, place: tuple[str, ...], lines: dict[tuple[str, ...], str], done: set[int]) -> None:
+    """Fill `lines` with `file:line` of every key and item below a node; what YAML aliases repeat is looked at once."""
+    if id(node) in done:
+        return
+    done.add(id(node))
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
             here = f"{path}:{key.start_mark.line + 1}"
+            if not isinstance(key, yaml.ScalarNode):
+                raise UsageError(f"{here}: a key is a plain word.")
             if key.value in seen:
                 raise UsageError(f"{here}: {key.value!r} is there twice.")
             seen.add(key.value)
             lines[(*place, str(key.value))] = here
-            _note_lines(path, value, (*place, str(key.value)), lines)
+            _note_lines(path, value, (*place, str(key.value)), lines, done)
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):
             lines[(*place, str(number))] = f"{path}:{item.start_mark.line + 1}"
-            _note_lines(path, item, (*place, str(number)), lines)
+            _note_lines(path, item, (*place, str(number)), lines, done)

@@ -74,6 +74,8 @@ def replay_from_shards(path: Path, sample_id: str, foreground_masks: Path | None
     if sample_id not in dataset.ids:
         raise InputDataError(f"{path}: has no sample {sample_id!r}.{suggest(sample_id, dataset.ids[:2000])}")
     stored = dataset[dataset.index(sample_id)]
+    if stored.rejected.startswith("quarantined"):
+        raise InputDataError(f"{sample_id}: was left out: {stored.rejected}. Making it again would kill this process too.")
     config = json.loads(next(h for h in dataset.headers if h.category == stored.spec.category).config_json)
     recipe = recipe_from_resolved(config)
     place = f"{stored.spec.dataset}/{stored.spec.category}"

@@ -4,6 +4,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import cv2
 import numpy as np
@@ -88,7 +89,18 @@ def untouched(spec: SampleSpec, normal: NormalImage, reason: str) -> Sample:
     """The rejected sample: the normal image itself, with the reason."""
     nothing = np.zeros(normal.pixels.shape[:2], np.uint8)
     return Sample(
-        spec, normal.pixels, nothing, normal.pixels, (0, 0, 0, 0), {}, MAX_ATTEMPTS - 1, 0, 0.0, 0.0, normal.sha256, reason
+        spec,
+        normal.pixels.copy(),
+        nothing,
+        normal.pixels,
+        (0, 0, 0, 0),
+        {},
+        MAX_ATTEMPTS - 1,
+        0,
+        0.0,
+        0.0,
+        normal.sha256,
+        reason,
     )
 
 
@@ -162,31 +174,44 @@ class SynthesisDataset(Sequence[Sample]):
     def __init__(self, plan: Plan, keep: int = 8) -> None:
         """Take a plan, and how many prepared normal images to keep."""
         self._plan = plan
-        self._keep = keep
+        self._keep = max(keep, 1)
         self._settings = {name: plan.recipe.settings(name) for name in plan.recipe.types}
         self._starts = np.cumsum([0, *(len(shard) for shard in plan.shards)])
         self._prepared: OrderedDict[tuple[str, str, str], PreparedNormal] = OrderedDict()
+        self._tables: dict[int, list[tuple[NormalSource, SampleSpec]]] = {}
         plan.methods  # noqa: B018  decided once here, not once in every worker
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
-    def __getitem__(self, index: int) -> Sample:  # type: ignore[override]
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
         """Sample `index` of the plan; negative numbers count from the end."""
+        if isinstance(index, slice):
+            return [self[number] for number in range(len(self))[index]]
         index = range(len(self))[index]
         at = int(np.searchsorted(self._starts, index, side="right")) - 1
-        shard = self._plan.shards[at]
-        number, of_source = divmod(index - int(self._starts[at]), shard.per_source)
-        source = shard.sources[number]
-        spec = specs_of(self._plan.recipe, shard, source)[of_source]
+        source, spec = self._table(at)[index - int(self._starts[at])]
         return make_sample(spec, self._prepare(source), self._settings[spec.type], self._plan.recipe.seed)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))
 
     def __getstate__(self) -> dict[str, object]:
-        """Everything but the kept images."""
-        return self.__dict__ | {"_prepared": OrderedDict()}
+        """Everything but what is kept only for speed."""
+        return self.__dict__ | {"_prepared": OrderedDict(), "_tables": {}}
+
+    def _table(self, at: int) -> list[tuple[NormalSource, SampleSpec]]:
+        """The samples of one shard, with their normal images."""
+        if at not in self._tables:
+            shard = self._plan.shards[at]
+            self._tables[at] = [
+                (source, spec) for source in shard.sources for spec in specs_of(self._plan.recipe, shard, source)
+            ]
+        return self._tables[at]
 
     def _prepare(self, source: NormalSource) -> PreparedNormal:
         key = (source.dataset, source.category, source.source)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from synthgen.anomalies.subject import Subject
 from synthgen.samples import Box, Image, Mask
@@ -18,16 +18,24 @@ from synthgen.samples import Box, Image, Mask
 Style = Literal["realistic", "paper"]
 Strength = Literal["subtle", "normal", "strong"]
 
+_LARGEST, _LARGEST_RELATIVE, _MOST = 512, 4, 100
+
 
 def _ordered(value: tuple[float, float]) -> tuple[float, float]:
-    if not 0 <= value[0] <= value[1]:
-        raise ValueError("expected two numbers, 0 <= smallest <= largest")
+    if not 0 <= value[0] <= value[1] <= _LARGEST:
+        raise ValueError(f"expected two numbers, 0 <= smallest <= largest <= {_LARGEST}")
     return value
 
 
-def _fraction(value: tuple[float, float]) -> tuple[float, float]:
-    if value[1] > 1:
-        raise ValueError("expected two numbers between 0 and 1")
+def _few(value: tuple[int, int]) -> tuple[int, int]:
+    if not 1 <= value[0] <= value[1] <= _MOST:
+        raise ValueError(f"expected two whole numbers, 1 <= smallest <= largest <= {_MOST}")
+    return value
+
+
+def _relative(value: tuple[float, float]) -> tuple[float, float]:
+    if value[1] > _LARGEST_RELATIVE:
+        raise ValueError(f"expected numbers up to {_LARGEST_RELATIVE}: they are relative to the part's size")
     return value
 
 
@@ -39,8 +47,9 @@ def _positive(value: tuple[float, float]) -> tuple[float, float]:
 
 Range = Annotated[tuple[float, float], AfterValidator(_ordered)]
 PositiveRange = Annotated[Range, AfterValidator(_positive)]
-FractionRange = Annotated[Range, AfterValidator(_fraction)]
-CountRange = Annotated[tuple[int, int], AfterValidator(_ordered), AfterValidator(_positive)]
+RelativeRange = Annotated[PositiveRange, AfterValidator(_relative)]
+CountRange = Annotated[tuple[int, int], AfterValidator(_few)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TypeSettings(BaseModel):

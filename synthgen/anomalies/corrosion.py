@@ -22,6 +22,7 @@ from synthgen.anomalies.contract import (
     AnomalyType,
     CountRange,
     PositiveRange,
+    RelativeRange,
     Rendered,
     TypeSettings,
     log_uniform,
@@ -42,11 +43,12 @@ class CorrosionSettings(TypeSettings):
     Attributes:
         count_range: number of patches in a cluster.
         size_range: radius of the largest patch over the diameter of the part; log-uniform.
-        contrast_range: mean change of brightness in gray levels; log-uniform.
+        contrast_range: mean change of brightness in gray levels; log-uniform. On a restless surface, where it would not be
+            seen, more.
     """
 
     count_range: CountRange = (1, 5)
-    size_range: PositiveRange = (0.015, 0.1)
+    size_range: RelativeRange = (0.015, 0.1)
     contrast_range: PositiveRange = (12, 80)
 
 
@@ -187,7 +189,7 @@ def render_one(subject: Subject, params: CorrosionParams) -> Rendered:
     table = permutation(rng)
     mode = MODES[params.mode]
     if params.style == "paper":
-        body = paper_mask(rng, table, params, box, fg)
+        body = paper_mask(rng, table, params, box, fg, subject.scale)
         depth = np.minimum(cv2.distanceTransform(body, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / patches[0, 2], 1)
         coverage = body.astype(np.float32)
     else:
@@ -254,7 +256,9 @@ def _shade(height: Field, light: float) -> Field:
     return np.asarray(np.clip(dx * np.cos(light) + dy * np.sin(light), -1.5, 1.5), np.float32)
 
 
-def paper_mask(rng: np.random.Generator, table: NDArray[np.uint8], params: CorrosionParams, box: Box, fg: Mask) -> Mask:
+def paper_mask(
+    rng: np.random.Generator, table: NDArray[np.uint8], params: CorrosionParams, box: Box, fg: Mask, scale: float
+) -> Mask:
     """(h, w) uint8 {0, 1}: Algorithm 4 inside the window that its polygons can grow to."""
     y0, x0, _, _ = box
     mask = np.zeros(fg.shape, np.uint8)
@@ -269,12 +273,12 @@ def paper_mask(rng: np.random.Generator, table: NDArray[np.uint8], params: Corro
     for _ in range(params.grow_steps):
         dice = np.frombuffer(rng.bytes(mask.size), np.uint8).reshape(mask.shape)
         mask |= np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.uint8) & fg & (dice < level)
-    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), np.uint8) & fg
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((odd(3 * scale),) * 2, np.uint8)), np.uint8) & fg
     if params.break_band:
         inner = cv2.erode(mask, np.ones((2 * params.break_band + 1,) * 2, np.uint8))
         noise = fractal_noise(fg.shape, params.cell, table, 1, origin=(y0, x0)) / np.float32(noise_std())
         mask[(mask > inner) & (noise > params.break_sigma)] = 0
-    return drop_specks(mask, 30)
+    return drop_specks(mask, 30 * scale**2)
 
 
 CORROSION = AnomalyType("corrosion", 1, CorrosionSettings, STRENGTHS, CorrosionParams, draw, render_one)

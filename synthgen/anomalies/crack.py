@@ -23,7 +23,9 @@ from synthgen.anomalies.contract import (
     CountRange,
     PositiveRange,
     Range,
+    RelativeRange,
     Rendered,
+    Share,
     TypeSettings,
     log_uniform,
     seed,
@@ -44,16 +46,17 @@ class CrackSettings(TypeSettings):
         count_range: number of starting points (the paper: 1 to 3).
         length_range: length of the main path over the diameter of the part.
         width_px_range: full width at the widest place, in pixels of a 512-pixel image; log-uniform.
-        contrast_range: change of brightness in the core, in gray levels; log-uniform.
+        contrast_range: change of brightness in the core, in gray levels; log-uniform. On a restless surface, where it would
+            not be seen, more.
         bright_share: share of cracks that are brighter than the surface; dark surfaces get them always.
         branching_range: branches per 100 pixels of path (at 512).
     """
 
     count_range: CountRange = (1, 3)
-    length_range: PositiveRange = (0.15, 0.9)
+    length_range: RelativeRange = (0.15, 0.9)
     width_px_range: PositiveRange = (2.0, 16.0)
     contrast_range: PositiveRange = (14, 100)
-    bright_share: float = 0.25
+    bright_share: Share = 0.25
     branching_range: Range = (0.05, 0.8)
 
 

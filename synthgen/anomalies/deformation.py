@@ -24,6 +24,7 @@ from synthgen.anomalies.contract import (
     NOTHING,
     AnomalyType,
     PositiveRange,
+    RelativeRange,
     Rendered,
     TypeSettings,
     log_uniform,
@@ -44,14 +45,15 @@ class DeformationSettings(TypeSettings):
     """What may be drawn for a deformation.
 
     Attributes:
-        size_range: radius of the warped place over the diameter of the part; log-uniform.
+        size_range: radius of the warped place over the diameter of the part; log-uniform, and from 12 to 130 of 512 pixels.
         offset_range: largest displacement over that radius (over the object's diameter when a whole object is warped,
             divided by 4).
-        shading_range: brightness of the relief's lit side in gray levels; realistic style.
+        shading_range: brightness of the relief's lit side in gray levels; realistic style. On a restless surface, where it
+            would not be seen, more.
     """
 
-    size_range: PositiveRange = (0.05, 0.22)
-    offset_range: PositiveRange = (0.15, 0.42)
+    size_range: RelativeRange = (0.05, 0.22)
+    offset_range: RelativeRange = (0.15, 0.42)
     shading_range: PositiveRange = (6, 45)
 
 
@@ -205,7 +207,7 @@ def _render_object(subject: Subject, params: DeformationParams) -> Rendered:
     margin = max(int(0.08 * max(width, height)), 8)
     y0, x0, y1, x1 = box = clip_box(y - margin, x - margin, y + height + margin, x + width + margin, part.shape)
     corners = np.array([(x0 + u * (x1 - 1 - x0), y0 + v * (y1 - 1 - y0)) for u, v in _rim_positions()]) - (cx, cy)
-    shift = _unfold(_displacement(params, corners, (cx - x0, cy - y0), box, step=8))
+    shift = _unfold(_displacement(params, corners, (cx - x0, cy - y0), box))
     image = _remap(subject.pixels, shift, box)
     moved = (_remap(part * np.uint8(255), shift, box) >= 128).astype(np.uint8)
     plate = subject.plate[y0:y1, x0:x1]
@@ -225,15 +227,14 @@ def _rim_positions() -> list[tuple[float, float]]:
     return [(t, 0.0) for t in side] + [(1.0, t) for t in side] + [(1 - t, 1.0) for t in side] + [(0.0, 1 - t) for t in side]
 
 
-def _displacement(
-    params: DeformationParams, fixed: NDArray[np.float64], centre: tuple[int, int], box: Box, step: int = 4
-) -> Field:
+def _displacement(params: DeformationParams, fixed: NDArray[np.float64], centre: tuple[int, int], box: Box) -> Field:
     """(h, w, 2) float32 (x, y): how far each pixel of the window has come; 0 at the `fixed` points."""
     offsets = np.array(params.offsets)
     arrived = np.array(params.points) + offsets
     points = np.concatenate([arrived, fixed]) + np.array(centre, np.float64)
     values = np.concatenate([offsets, np.zeros_like(fixed)])
-    step = step if min(box[2] - box[0], box[3] - box[1]) > 4 * step else 1
+    longest = max(box[2] - box[0], box[3] - box[1])
+    step = 1 if longest <= 64 else 2 if longest <= 160 else 4 if longest <= 320 else 8
     return tps.field(tps.solve(points, values), points, box[2] - box[0], box[3] - box[1], step)
 
 
@@ -277,19 +278,20 @@ def _seen(subject: Subject, box: Box, after: Image, candidates: Mask) -> Rendere
     """
     y0, x0, y1, x1 = box
     before = subject.pixels[y0:y1, x0:x1]
-    size = (odd(3 * subject.scale),) * 2
-    smooth = (np.asarray(cv2.blur(picture, size), np.uint8) for picture in (before, after))
-    difference = largest_change(*smooth)
-    mask = (difference >= max(4.0, subject.grain)).astype(np.uint8) & candidates
+    side = max(odd(5 * subject.scale), 3)
+    smooth = (np.asarray(cv2.blur(picture, (side, side)), np.uint8) for picture in (before, after))
+    # 5 standard deviations of the difference of two averages of grain (in a channel it is some 1.5 times that of the luma)
+    seen = max(4.0, 5 * 1.5 * np.sqrt(2) * subject.grain / side)
+    mask = (largest_change(*smooth) >= seen).astype(np.uint8) & candidates
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd(7 * subject.scale),) * 2)
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, around), np.uint8)
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
-    mask = drop_specks(mask, 20 * subject.scale**2)
+    mask = drop_specks(mask, 20 * subject.scale**2) & (largest_change(before, after) > 0).astype(np.uint8)
     if not mask.any():
         return NOTHING
     keep = cv2.dilate(mask, np.ones((5, 5), np.uint8))
     patch = np.asarray(cv2.copyTo(after, keep, before.copy()), np.uint8)
-    return tighten(before, box, patch, mask & (largest_change(before, patch) > 0).astype(np.uint8))
+    return tighten(before, box, patch, mask)
 
 
 DEFORMATION = AnomalyType("deformation", 1, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one)

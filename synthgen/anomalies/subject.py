@@ -88,9 +88,14 @@ class Subject:
 
     @cached_property
     def _inside(self) -> NDArray[np.int64]:
-        """Flat indices of the foreground, two pixels away from its edge; of the whole image where that leaves nothing."""
-        eroded = cv2.erode(self.foreground, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
-        inside = np.flatnonzero(eroded)
+        """Flat indices of the foreground away from its edge (2 of 512 pixels), all of a part that is thinner than that."""
+        side = 2 * round(2 * self.scale) + 1
+        eroded = cv2.erode(self.foreground, np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
+        labels, stats = self._components
+        kept = np.bincount(labels[eroded > 0], minlength=len(stats))
+        thin = kept == 0
+        thin[0] = False
+        inside = np.flatnonzero((eroded > 0) | thin[labels])
         return inside if len(inside) else np.arange(self.foreground.size)
 
     @cached_property

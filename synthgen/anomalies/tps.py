@@ -44,8 +44,9 @@ def evaluate(coefficients: NDArray[np.float64], points: Points, at: Points) -> N
 def field(coefficients: NDArray[np.float64], points: Points, height: int, width: int, step: int = 4) -> Field:
     """The spline at every pixel of a (height, width) window: exact every `step` pixels, Keys' cubic in between.
 
-    At step 4 and with control points at least a tenth of the window apart the error stays below 0.1 pixels; the cubic of
-    Keys (a = -1/2) keeps linear parts exact, OpenCV's (a = -3/4) does not.
+    The cubic of Keys (a = -1/2) keeps linear parts exact, OpenCV's (a = -3/4) does not. What it cannot follow are the
+    cusps at the control points: with step 4 and points a tenth of the window apart the error is at most 0.1 pixels in a
+    window of 400, 0.2 in one of 200, 1 in one of 30 pixels.
 
     Returns:
         (height, width, 2) float32.
@@ -58,10 +59,9 @@ def field(coefficients: NDArray[np.float64], points: Points, height: int, width:
     return np.stack([rows[..., k] @ interpolate_x.T for k in range(2)], axis=-1)
 
 
-def smallest_jacobian(displacement: Field, step: int = 4) -> float:
-    """Smallest determinant of the Jacobian of p - f(p): at most 0 where the warp folds over."""
-    f = displacement[::step, ::step].astype(np.float64) / step
-    along_y, along_x = np.diff(f, axis=0)[:, :-1], np.diff(f, axis=1)[:-1]
+def smallest_jacobian(displacement: Field) -> float:
+    """Smallest determinant of the Jacobian of p - f(p), by differences of neighbours: at most 0 where the warp folds over."""
+    along_y, along_x = np.diff(displacement, axis=0)[:, :-1], np.diff(displacement, axis=1)[:-1]
     determinant = (1 - along_x[..., 0]) * (1 - along_y[..., 1]) - along_x[..., 1] * along_y[..., 0]
     return float(determinant.min()) if determinant.size else 1.0
 

@@ -19,6 +19,8 @@ def build(
     dataset: o.Dataset = None,
     recipe: o.RecipeOption = None,
     root: o.Root = None,
+    only: o.Only = None,
+    sample: o.SampleShare = None,
     categories: o.Categories = None,
     material: o.Material = None,
     foreground: o.Foreground = None,
@@ -51,14 +53,14 @@ def build(
     """
     request = o.Request(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
-        tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected,
+        tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected, only, sample,
     )  # fmt: skip
     made = o.make_plan_from(request)
     if dry_run:
         _show_plan(made, json, samples=False)
         return
     folder = out or Path("synthgen-out") / made.recipe.name
-    _refuse_inside(folder, made, root)
+    _refuse_inside(folder, made, root, recipe is not None)
     result = _run(made, folder, jobs)
     if json:
         print_json(_result_json(result))
@@ -93,6 +95,8 @@ def plan(
     dataset: o.Dataset = None,
     recipe: o.RecipeOption = None,
     root: o.Root = None,
+    only: o.Only = None,
+    sample: o.SampleShare = None,
     categories: o.Categories = None,
     material: o.Material = None,
     foreground: o.Foreground = None,
@@ -116,7 +120,7 @@ def plan(
     """
     request = o.Request(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
-        tuple(settings or ()), seed, samples_per_shard=samples_per_shard,
+        tuple(settings or ()), seed, samples_per_shard=samples_per_shard, only=only, sample=sample,
     )  # fmt: skip
     _show_plan(o.make_plan_from(request), json, samples)
 
@@ -165,11 +169,11 @@ def write_sheet(folder: Path, path: Path, selection: Any, per_row: int = 4) -> P
     return path
 
 
-def _refuse_inside(folder: Path, made: "Plan", root: Path | None) -> None:
+def _refuse_inside(folder: Path, made: "Plan", root: Path | None, in_recipe: bool) -> None:
     """A user's dataset is only ever read."""
     from synthgen.datasets import resolve_root
 
-    given = o.roots(root, [scan.dataset for scan in made.scans])
+    given = o.roots(root, [scan.dataset for scan in made.scans], in_recipe)
     for scan in made.scans:
         place = resolve_root(scan.dataset, given.get(scan.dataset))
         if place is not None and folder.resolve().is_relative_to(place.resolve()):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synthgen.errors import UsageError
+from synthgen.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from synthgen.plan import Plan
@@ -43,6 +43,15 @@ Foreground = Annotated[
 ]
 ForegroundMasks = Annotated[
     Path | None, typer.Option(help="Folder of your own masks, named like the images.", rich_help_panel=_SOURCE)
+]
+Only = Annotated[str | None, typer.Option(help="Only these datasets of a recipe, comma-separated.", rich_help_panel=_SOURCE)]
+SampleShare = Annotated[
+    str | None,
+    typer.Option(
+        "--sample",
+        help="A share of each category's normal images, such as 1%; the samples are the same ones.",
+        rich_help_panel=_SOURCE,
+    ),
 ]
 Types = Annotated[
     str | None,
@@ -109,6 +118,8 @@ class Request:
     base_compression: str | None = None
     samples_per_shard: int | None = None
     max_rejected: float | None = None
+    only: str | None = None
+    sample: str | None = None
 
 
 _DEFAULT_TYPES = "crack,corrosion,deformation"
@@ -140,10 +151,12 @@ def make_plan_from(request: Request) -> "Plan":
         raise UsageError("give either --dataset NAME or --recipe NAME. `synthgen list` shows what there is.")
     values: dict[str, Any]
     if request.recipe is not None:
-        if request.categories or request.material:
+        if request.categories or request.material:  # what holds for one dataset
             raise UsageError("--categories and --material belong to --dataset; in a recipe they stand in the file.")
         loaded = load_recipe(request.recipe)
         values = loaded.model_dump(exclude_unset=True, mode="json")
+        if request.only is not None:
+            values["datasets"] = _only(values["datasets"], _split(request.only) or [])
     else:
         dataset = {"categories": _split(request.categories), "material": request.material}
         values = {"name": request.dataset, "datasets": {request.dataset: dataset}, "types": _DEFAULT_TYPES.split(",")}
@@ -153,14 +166,17 @@ def make_plan_from(request: Request) -> "Plan":
         values["types"] = {name: own.get(canonical_type(name)) for name in _split(request.types) or []}
     if request.size is not None:
         values["size"] = _size(request.size)
+    if request.sample is not None:
+        values["share"] = _share(request.sample)
     if request.settings:
         values["types"] = _with_settings(values["types"], request.settings)
     recipe = make_recipe(values, _OPTION_NAMES)
-    return make_plan(recipe, roots(request.root, list(recipe.datasets)), request.foreground_masks)
+    return make_plan(recipe, roots(request.root, list(recipe.datasets), request.recipe is not None), request.foreground_masks)
 
 
 _OPTION_NAMES: dict[tuple[str, ...], str] = {
-    (name,): "--" + name.replace("_", "-") for name in (*_PLAIN, "types", "size", "datasets")
+    ("share",): "--sample",
+    **{(name,): "--" + name.replace("_", "-") for name in (*_PLAIN, "types", "size", "datasets")},
 }
 
 
@@ -178,6 +194,20 @@ def _size(text: str) -> Any:
     if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--size {text}: expected one number, or HEIGHTxWIDTH such as 256x320.")
     return [int(part) for part in parts] if len(parts) == 2 else int(parts[0])
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError as error:
+        raise UsageError(f"--sample {text}: expected a share such as 1% or 0.01.") from error
+
+
+def _only(datasets: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    for name in names:
+        if name not in datasets:
+            raise UsageError(f"--only {name}: the recipe has no such dataset.{suggest(name, list(datasets))}")
+    return {name: own for name, own in datasets.items() if name in names}
 
 
 def _with_settings(types: Any, settings: tuple[str, ...]) -> dict[str, dict[str, Any]]:
@@ -205,8 +235,11 @@ def _with_settings(types: Any, settings: tuple[str, ...]) -> dict[str, dict[str,
     return named
 
 
-def roots(root: Path | None, datasets: list[str]) -> dict[str, Path]:
-    """The folder of each dataset: `root` itself for one, `root/<name>` for several."""
+def roots(root: Path | None, datasets: list[str], in_recipe: bool) -> dict[str, Path]:
+    """The folder of each dataset: `root` itself, or for a recipe the folder in it that has the dataset's name."""
     if root is None:
         return {}
-    return {datasets[0]: root} if len(datasets) == 1 else {name: root / name for name in datasets}
+    within = {name: root / name for name in datasets}
+    if in_recipe and (len(datasets) > 1 or within[datasets[0]].is_dir()):
+        return within
+    return {datasets[0]: root}

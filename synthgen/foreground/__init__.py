@@ -82,4 +82,5 @@ def find_foreground(normal: NormalImage, method: Method) -> Foreground:
 
 def _classical(normal: NormalImage) -> tuple[Mask, str]:
     found = classical.segment(normal.pixels)
-    return classical.full_size(found.mask, *normal.pixels.shape[:2]), found.doubt
+    mask = classical.full_size(found.mask, *normal.pixels.shape[:2])
+    return mask, found.doubt or ("" if mask.any() else "the object is too thin for this size")

@@ -1,5 +1,6 @@
 """Tables for the terminal."""
 
+from collections import Counter
 from typing import Any
 
 from rich.table import Table
@@ -43,6 +44,7 @@ def plan_table(plan: Plan) -> Table:
 
 def plan_json(plan: Plan) -> dict[str, Any]:
     """A plan as JSON types."""
+    counts = Counter((spec.dataset, spec.category, spec.type) for spec in plan.specs())
     categories = []
     for scan in plan.scans:
         for category in scan.categories:
@@ -53,11 +55,9 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                     "category": category.name,
                     "material": plan.recipe.material(scan.dataset, category.name),
                     "found": category.found,
-                    "normals": len(category.used),
+                    "normals": sum(len(shard.sources) for shard in shards),
                     "rejected": [[file.path, file.reason] for file in category.rejected],
-                    "samples": {
-                        name: plan.recipe.replicas(scan.dataset, name) * len(category.used) for name in plan.recipe.types
-                    },
+                    "samples": {name: counts[scan.dataset, category.name, name] for name in plan.recipe.types},
                     "shards": len(shards),
                 }
             )

@@ -64,6 +64,11 @@ def ratio_rows(timings: dict[str, Timing], base: str) -> list[str]:
     ]
 
 
+def cell(timing: Timing, digits: int) -> str:
+    """Median and minimum for a table."""
+    return f"{timing.median:.{digits}f} ({timing.least:.{digits}f})"
+
+
 def perlin_table() -> np.ndarray:
     """(256,) uint8, the permutation of `noise`'s compiled code. Its Python copy has one slip: a second 9 in place of 19."""
     table = np.array(perlin.BaseNoise.permutation[:256], np.uint8)
@@ -118,24 +123,17 @@ def literal_corrosion(image: np.ndarray, foreground: np.ndarray, size: float, se
     return literal.apply_corrosion(image, mask, (120.0, 70.0, 40.0), 0.75, 16.0), mask
 
 
-def literal_place(image: np.ndarray, foreground: np.ndarray, size: float, seed: int) -> Picture:
-    """Algorithm 5 on a disc somewhere on the part (the partial variant that the paper names); `size` 1 is the whole part's."""
+def literal_deformation(image: np.ndarray, foreground: np.ndarray, size: float, seed: int) -> Picture:
+    """Algorithm 5 with the middle of each range on the whole part; with a `size` below 1 on a disc somewhere on it."""
     rng = np.random.default_rng(seed)
-    ys, xs = np.nonzero(foreground)
-    centre = int(rng.integers(len(ys)))
-    disc = np.zeros_like(foreground)
-    cv2.circle(disc, (int(xs[centre]), int(ys[centre])), max(round(size * DIAMETER / 2), 3), 1, -1)
-    return literal_warp(image, disc & foreground, size * DIAMETER, rng)
-
-
-def literal_object(image: np.ndarray, foreground: np.ndarray, _: float, seed: int) -> Picture:
-    """Algorithm 5 on the whole part."""
-    return literal_warp(image, foreground, SMALL_DIAMETER, np.random.default_rng(seed))
-
-
-def literal_warp(image: np.ndarray, mask: np.ndarray, diameter: float, rng: np.random.Generator) -> Picture:
-    """Algorithm 5 with the middle of each range."""
-    return literal.tps_deform_local_inpaint(image, mask, 10, 0.05 * diameter, 40.0, 4.0, round(0.08 * diameter), rng)
+    diameter = size * float(np.sqrt(4 / np.pi * foreground.sum()))
+    place = foreground
+    if size < 1:  # the partial variant that the paper names
+        ys, xs = np.nonzero(foreground)
+        centre = int(rng.integers(len(ys)))
+        disc = cv2.circle(np.zeros_like(foreground), (int(xs[centre]), int(ys[centre])), max(round(diameter / 2), 3), 1, -1)
+        place = disc & foreground
+    return literal.tps_deform_local_inpaint(image, place, 10, 0.05 * diameter, 40.0, 4.0, round(0.08 * diameter), rng)
 
 
 @dataclass(frozen=True)
@@ -146,14 +144,12 @@ class Comparison:
         type, style: ours.
         pseudocode: (image, foreground, size, seed) -> changed image, mask.
         small: on parts that cover little of the picture, so that the paper's style warps them as a whole.
-        fitted: whether `size` is chosen so that the masks of both are equally large.
     """
 
     type: str
     style: str
     pseudocode: Callable[[np.ndarray, np.ndarray, float, int], Picture]
     small: bool = False
-    fitted: bool = True
 
     @property
     def name(self) -> str:
@@ -166,9 +162,9 @@ COMPARISONS = (
     Comparison("crack", "paper", literal_crack),
     Comparison("corrosion", "realistic", literal_corrosion),
     Comparison("corrosion", "paper", literal_corrosion),
-    Comparison("deformation", "realistic", literal_place),
-    Comparison("deformation", "paper", literal_place),
-    Comparison("deformation", "paper", literal_object, small=True, fitted=False),
+    Comparison("deformation", "realistic", literal_deformation),
+    Comparison("deformation", "paper", literal_deformation),
+    Comparison("deformation", "paper", literal_deformation, small=True),
 )
 
 
@@ -190,9 +186,9 @@ def our_sample(comparison: Comparison, prepared: list[PreparedNormal], seed: int
 
 
 def fitted_size(mask_px: Callable[[float], float], wanted: float) -> float:
-    """The size, between 0.03 and 4, at which `mask_px(size)` comes nearest to `wanted`."""
-    low, high = 0.03, 4.0
-    for _ in range(7):
+    """The size, between 0.03 and 2, at which `mask_px(size)` comes nearest to `wanted`."""
+    low, high = 0.03, 2.0
+    for _ in range(6):
         middle = float(np.sqrt(low * high))
         low, high = (middle, high) if mask_px(middle) < wanted else (low, middle)
     return float(np.sqrt(low * high))
@@ -208,40 +204,46 @@ def compare(comparison: Comparison, rounds: int) -> Result:
     def pseudocode(seed: int, size: float) -> int:
         return int(comparison.pseudocode(*drawn[seed % PICTURES], size, seed)[1].sum())
 
+    def mean_px(size: float) -> float:
+        return float(np.mean([pseudocode(seed, size) for seed in range(PICTURES)]))
+
     our_px = float(np.mean([our_mask_px(comparison, subjects, seed) for seed in range(240)]))  # and the subjects' facts
-    size = 1.0
-    if comparison.fitted:
-        size = fitted_size(lambda size: float(np.mean([pseudocode(seed, size) for seed in range(12)])), our_px)
+    size = fitted_size(mean_px, our_px)
     samples = [our_sample(comparison, prepared, seed) for seed in range(60)]
     variants = {
-        "literal": Variant(lambda seed: pseudocode(seed, size), 2),
+        "as printed": Variant(lambda seed: pseudocode(seed, 1.0), 2),
+        "same area": Variant(lambda seed: pseudocode(seed, size), 2),
         "draw and render": Variant(lambda seed: our_mask_px(comparison, subjects, seed), 24),
         "make_sample": Variant(lambda seed: our_sample(comparison, prepared, seed), 24),
     }
     return {
         "timings": take_turns(variants, rounds),
-        "our_mask_px": our_px,
-        "literal_mask_px": float(np.mean([pseudocode(seed, size) for seed in range(24)])),
+        "mask_px": {"as printed": mean_px(1.0), "same area": mean_px(size), "ours": our_px},
         "draws_per_sample": float(np.mean([sample.attempt + 1 for sample in samples])),
         "rejected_share": float(np.mean([bool(sample.rejected) for sample in samples])),
     }
 
 
 def bench_types(rounds: int) -> Result:
-    """Each type in both styles against the literal pseudocode, and the realistic style against the paper's."""
+    """Each type in both styles against the literal pseudocode, and the realistic style against the paper's.
+
+    The pseudocode runs twice: with the middle of each of its ranges, and at the size that makes its masks as large as ours.
+    """
     out: Result = {}
-    print(
-        f"\nOne sample, {SIZE} x {SIZE}: median (minimum) in ms, times faster than the literal pseudocode, mean mask area in px"
-    )
-    print(f"  {'':34}{'literal':>16}{'draw and render':>26}{'make_sample':>26}{'px literal':>12}{'px ours':>9}{'draws':>7}")
+    print(f"\nOne sample, {SIZE} x {SIZE}: median (minimum) in ms; how many times faster than the literal pseudocode")
+    print("(as printed / at our mask area); mean mask area in px of the pseudocode (the same two) and of ours; draws a sample")
+    titles = f"{'as printed':>16}{'same area':>15}{'draw and render':>26}{'make_sample':>26}"
+    print(f"  {'':30}{titles}{'mask px':>21}{'draws':>7}{'refused':>9}")
     for comparison in COMPARISONS:
         found = out[comparison.name] = compare(comparison, rounds)
-        base = found["timings"]["literal"]
-        line = f"  {comparison.name:34}{base.median:9.1f} ({base.least:.0f})".ljust(52)
+        timings = found["timings"]
+        line = f"  {comparison.name:30}"
+        line += f"{cell(timings['as printed'], 0):>16}{cell(timings['same area'], 0):>15}"
         for name in ("draw and render", "make_sample"):
-            t = found["timings"][name]
-            line += f"{f'{t.median:.2f} ({t.least:.2f})':>16}{base.median / t.median:8.0f} x"
-        print(line + f"{found['literal_mask_px']:12.0f}{found['our_mask_px']:9.0f}{found['draws_per_sample']:7.2f}")
+            gain = "/".join(f"{timings[base].median / timings[name].median:.0f}" for base in ("as printed", "same area"))
+            line += f"{cell(timings[name], 2):>16}{gain + ' x':>10}"
+        areas = "/".join(f"{area:.0f}" for area in found["mask_px"].values())
+        print(f"{line}{areas:>21}{found['draws_per_sample']:7.2f}{found['rejected_share']:9.0%}", flush=True)
     for name in TYPES:
         ours = [out[f"{name} {style}"]["timings"]["draw and render"].median for style in ("realistic", "paper")]
         print(f"  {name}: realistic / paper {ours[0] / ours[1]:.2f}")
@@ -286,7 +288,7 @@ def build_shards(plan: Plan, out: Path) -> None:
         os.environ["SYNTHGEN_CACHE"] = cache
         for shard in plan.shards:
             method = plan.methods[shard.dataset, shard.category]
-            build_shard(ShardTask(out, shard, plan.recipe, method, plan.config_json, "none", {}), os.getppid())
+            build_shard(ShardTask(out, shard, plan.recipe, method, plan.config_json, "none", {}))
 
 
 def bench_build(rounds: int) -> Result:
@@ -306,8 +308,7 @@ def bench_build(rounds: int) -> Result:
             whole = take_turns(variants, rounds)
             build, floor = (Timing(t.median / samples, t.least / samples) for t in (whole["build"], whole["floor"]))
             ratio = build.median / floor.median
-            cells = [f"{t.median:.2f} ({t.least:.2f})" for t in (build, floor)]
-            print(f"  {name:14}{cells[0]:>18}{cells[1]:>24}{ratio:8.2f}")
+            print(f"  {name:14}{cell(build, 2):>18}{cell(floor, 2):>24}{ratio:8.2f}", flush=True)
             out[name] = {"build": build, "floor": floor, "ratio": ratio}
     return out
 

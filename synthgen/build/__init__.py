@@ -1,0 +1,9 @@
+"""A plan becomes shards in a folder: by worker processes, resumable at any moment, the same bytes whatever happens.
+
+`folder` keeps what is known about the output on disk, `task` makes one shard in a worker, `driver` runs the tasks.
+"""
+
+from synthgen.build.driver import BuildResult, build
+from synthgen.build.folder import OutputFolder
+
+__all__ = ["BuildResult", "OutputFolder", "build"]

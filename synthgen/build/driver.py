@@ -1,0 +1,284 @@
+"""Runs the tasks of a plan over worker processes: one shard per task, no image crosses a process border.
+
+A worker that dies takes the whole pool with it (joblib's loky says so, and restarts nothing), so the shards that were in
+the works are then made one at a time. A shard whose worker dies twice at the same sample loses that sample.
+"""
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from synthgen.build.folder import OutputFolder, ShardReport, check_space
+from synthgen.build.task import ShardTask, build_shard, progress_path
+from synthgen.errors import SynthgenError
+from synthgen.plan import Plan, PlannedShard
+
+_POLL_SECONDS = 0.2
+_MOST_DEATHS = 20  # of one shard's workers, before the build gives up
+_TRIES_PER_SAMPLE = 2
+_WATCH_SECONDS = 0.5
+_KILLER = "quarantined: making it killed the worker process"
+
+Progress = Callable[[int], None]
+"""Called now and then with the number of samples that are made, those of an earlier build included."""
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What came of a build.
+
+    Attributes:
+        folder: where it is.
+        reports: one per shard, in the plan's order.
+        planned: samples of the plan.
+        already: samples that an earlier build had made.
+        quarantined: samples that killed their worker, with the reason.
+    """
+
+    folder: Path
+    reports: tuple[ShardReport, ...]
+    planned: int
+    already: int
+    quarantined: dict[str, str]
+
+    @property
+    def made(self) -> int:
+        """Accepted samples."""
+        return sum(sum(report.made.values()) for report in self.reports)
+
+    @property
+    def rejected(self) -> int:
+        """Samples without an accepted draw; the normal image stands in their place."""
+        return sum(len(report.rejected) for report in self.reports)
+
+    @property
+    def unreadable(self) -> int:
+        """Samples that are absent because their normal image could not be read."""
+        return self.planned - self.made - self.rejected
+
+
+class InterruptedBuildError(SynthgenError):
+    """The user or the system asked the build to stop; it can be resumed."""
+
+    def __init__(self, number: int) -> None:
+        """Take the number of the signal."""
+        super().__init__(signal.Signals(number).name)
+        self.exit_status = 128 + number
+
+
+def build(plan: Plan, out: Path, jobs: int | None = None, progress: Progress | None = None) -> BuildResult:
+    """Make what is missing of a plan in a folder.
+
+    Args:
+        plan: what to make.
+        out: the folder; made if need be. A second build with the same plan resumes.
+        jobs: worker processes; None takes one per usable core.
+        progress: called from time to time.
+
+    Raises:
+        UsageError: the folder belongs to something else.
+        StorageError: no space, no permission, or a failing device.
+        InterruptedBuildError: SIGINT or SIGTERM arrived.
+    """
+    with _interruptible(), OutputFolder(out, plan) as folder:
+        done = folder.finished()
+        missing = [shard for shard in plan.shards if shard.name not in done]
+        check_space(out, sum(_least_bytes(plan, shard) for shard in missing))
+        already = sum(len(shard) for shard in plan.shards if shard.name in done)
+        run = _Run(plan, folder, progress or (lambda _: None), already)
+        done.update(run.make(missing, jobs or usable_cores()))
+        reports = [done[shard.name] for shard in plan.shards]
+        folder.write_manifest(reports)
+        return BuildResult(out, tuple(reports), len(plan), already, folder.quarantined())
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _least_bytes(plan: Plan, shard: PlannedShard) -> int:
+    """Bytes that a shard takes at least: its normal images, half of them if compressed; samples come on top."""
+    height, width = plan.recipe.size
+    rows = len(shard.sources) if plan.recipe.layout == "delta" else len(shard)
+    raw = rows * height * width * 3
+    return raw if plan.recipe.layout == "delta" and plan.recipe.base_compression == "none" else raw // 4
+
+
+class _Run:
+    """The shards of one build in the making."""
+
+    def __init__(self, plan: Plan, folder: OutputFolder, progress: Progress, already: int) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._progress = progress
+        self._samples = self._told = already
+        self._reports: dict[str, ShardReport] = {}
+        self._methods = plan.methods if plan.shards else {}
+        self._licences = {scan.dataset: scan.licence for scan in plan.scans}
+
+    def make(self, shards: list[PlannedShard], jobs: int) -> dict[str, ShardReport]:
+        """Make all of them, and return their reports by name."""
+        self._tell(0)
+        left = list(reversed(shards))
+        while left:
+            suspects = self._run_pool(left, min(jobs, len(left)))
+            self._folder.sweep()
+            for shard in suspects:
+                self._run_alone(shard)
+        return self._reports
+
+    def _run_pool(self, left: list[PlannedShard], jobs: int) -> list[PlannedShard]:
+        """Take shards off `left` and make them in parallel; after a death, return those that were in the works."""
+        running: dict[Future[ShardReport], PlannedShard] = {}
+        with _pool(jobs) as pool:
+            while left or running:
+                while left and len(running) < jobs:
+                    try:
+                        future = pool.submit(build_shard, self._task(left[-1]))
+                    except Exception as error:
+                        if _is_death(error):  # between two looks
+                            return list(running.values())
+                        raise
+                    running[future] = left.pop()
+                finished, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                dead = [future for future in finished if _is_death(future.exception())]
+                for future in finished:
+                    if future not in dead:
+                        self._finish(running.pop(future), future.result())
+                if dead:
+                    return list(running.values())
+                self._tell(sum(self._position(shard) for shard in running.values()))
+        return []
+
+    def _run_alone(self, shard: PlannedShard) -> None:
+        """Make one shard in a worker of its own, leaving out what kills the worker again and again.
+
+        What was left out is written down only if the shard could be made without it: it may have died of something else.
+        """
+        deaths: Counter[str] = Counter()
+        while deaths.total() < _MOST_DEATHS:
+            killers = {name: _KILLER for name, count in deaths.items() if name and count >= _TRIES_PER_SAMPLE}
+            with _pool(1) as pool:
+                future = pool.submit(build_shard, self._task(shard, killers))
+                while not wait([future], timeout=_POLL_SECONDS).done:
+                    self._tell(self._position(shard))
+                if not _is_death(future.exception()):
+                    report = future.result()
+                    self._folder.quarantine(killers)
+                    self._finish(shard, report)
+                    return
+            deaths[self._working_on(shard)] += 1
+            self._folder.sweep()
+        raise SynthgenError(
+            f"{shard.name}: its worker died {_MOST_DEATHS} times, last at {self._working_on(shard) or 'its start'}. "
+            "Is there enough memory? Try --jobs 1."
+        )
+
+    def _finish(self, shard: PlannedShard, report: ShardReport) -> None:
+        self._folder.append(report)
+        self._reports[shard.name] = report
+        self._samples += len(shard)
+        self._tell(0)
+
+    def _tell(self, unfinished: int) -> None:
+        """Report progress; a shard between its last sample and its report must not make it go back."""
+        self._told = max(self._told, self._samples + unfinished)
+        self._progress(self._told)
+
+    def _task(self, shard: PlannedShard, killers: Mapping[str, str] | None = None) -> ShardTask:
+        known = {key: why for key, why in self._folder.quarantined().items() if key.startswith(_prefix(shard))}
+        return ShardTask(
+            folder=self._folder.path,
+            shard=shard,
+            recipe=self._plan.recipe,
+            method=self._methods[shard.dataset, shard.category],
+            config_json=self._plan.config_json,
+            licence=self._licences[shard.dataset],
+            quarantined=known | dict(killers or {}),
+        )
+
+    def _position(self, shard: PlannedShard) -> int:
+        """Samples of an unfinished shard that are made."""
+        text = self._progress_lines(shard)
+        return int(text[0]) if text and text[0].isdigit() else 0
+
+    def _working_on(self, shard: PlannedShard) -> str:
+        """The sample that a dead worker was making, or `dataset/category/stem` of the image it was reading; else empty."""
+        text = self._progress_lines(shard)
+        return text[1] if len(text) > 1 else ""
+
+    def _progress_lines(self, shard: PlannedShard) -> list[str]:
+        try:
+            return progress_path(self._folder.path, shard.name).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            return []
+
+
+def _prefix(shard: PlannedShard) -> str:
+    return f"{shard.dataset}/{shard.category}/"
+
+
+def _is_death(error: BaseException | None) -> bool:
+    """Whether a worker died, rather than raised."""
+    from joblib.externals.loky import BrokenProcessPool
+
+    return isinstance(error, BrokenProcessPool)
+
+
+@contextmanager
+def _pool(jobs: int) -> Iterator[Any]:
+    """Worker processes of their own, killed when the block is left by an exception."""
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    pool = ProcessPoolExecutor(max_workers=jobs, initializer=_start_worker, initargs=(os.getpid(),), env=single)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=True, kill_workers=True)
+        raise
+    pool.shutdown(wait=True)
+
+
+def _start_worker(parent: int) -> None:
+    """Bind a worker to its build, whose process id is `parent`."""
+    # Ctrl-C reaches the whole process group; the build alone decides what becomes of its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """End this process when its parent is gone: loky's workers would wait for work forever."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_SECONDS)
+    os._exit(1)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turns SIGINT and SIGTERM into `InterruptedBuildError` (in the main thread, where signals arrive)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for one in before:  # a second Ctrl-C must not leave the workers behind
+            signal.signal(one, signal.SIG_IGN)
+        raise InterruptedBuildError(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

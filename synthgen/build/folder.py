@@ -1,0 +1,312 @@
+"""The output folder of a build: whose it is, what is finished, and what was learned on the way.
+
+    config.json       what the build makes; another configuration is refused
+    journal.jsonl     one line per finished shard, appended and synced after the shard got its name
+    quarantine.json   samples and normal images that killed their worker, and are left out
+    manifest.json     written last: shards, counts, licences, configuration
+    *.h5              the shards
+    .lock             held while a build runs
+
+All of it but the lock is a function of the plan, not of time, place or workers.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from synthgen import __version__
+from synthgen.errors import IntegrityError, StorageError, UsageError
+from synthgen.failpoints import reach
+from synthgen.plan import Plan
+from synthgen.shards import ShardInfo
+from synthgen.shards.storage import storage_error, temporary_name
+
+CONFIG, JOURNAL, QUARANTINE, MANIFEST = "config.json", "journal.jsonl", "quarantine.json", "manifest.json"
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What came of one shard, as one line of the journal.
+
+    Attributes:
+        shard: the file.
+        made: accepted samples by type.
+        redrawn: draws that were refused before an accepted or final one, by type.
+        rejected: [sample id, reason] of samples without an accepted draw.
+        unreadable: [source, reason] of normal images that could not be read.
+        warnings: what a person should know about single images.
+    """
+
+    shard: ShardInfo
+    made: dict[str, int] = field(default_factory=dict)
+    redrawn: dict[str, int] = field(default_factory=dict)
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "ShardReport":
+        """A report from what `asdict` gave, after a trip through JSON."""
+        pairs = {name: [(first, second) for first, second in values[name]] for name in ("rejected", "unreadable")}
+        return cls(**values | {"shard": ShardInfo(**values["shard"])} | pairs)
+
+
+class OutputFolder:
+    """The folder of one build. Use it as a context manager: the lock is held inside.
+
+    Raises:
+        UsageError: the folder belongs to another configuration, to another running build, or holds other things.
+        StorageError: it cannot be made or written.
+    """
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        """Take the folder of a plan; nothing is touched yet."""
+        self.path = path
+        self._plan = plan
+        self._lock: int | None = None
+
+    def __enter__(self) -> "OutputFolder":
+        """Lock the folder, check whose it is, write down what it is for, and sweep what a killed build left."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except (NotADirectoryError, FileExistsError) as error:
+            raise UsageError(f"--out {self.path}: is or goes through a file. Choose a folder.") from error
+        except OSError as error:
+            raise storage_error(self.path / CONFIG, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise UsageError(
+                f"--out {self.path}: another build is running there. Wait for it, or choose another folder."
+            ) from error
+        try:
+            self._claim()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Sweep what stopped workers left, and let the folder go."""
+        if self._lock is not None:
+            with contextlib.suppress(OSError):
+                self.sweep()
+            os.close(self._lock)
+
+    def _claim(self) -> None:
+        config = {
+            "format": "synthgen-build",
+            "config": json.loads(self._plan.config_json),
+            "shards": {shard.name: len(shard) for shard in self._plan.shards},
+        }
+        path = self.path / CONFIG
+        before = read_json(path) if path.exists() else {}
+        if before.get("format") == config["format"]:
+            _refuse_other(self.path, before.get("config"), config["config"])
+        else:
+            others = [entry.name for entry in self.path.iterdir() if entry.name != ".lock" and not _is_temporary(entry)]
+            if others:
+                (self.path / ".lock").unlink(missing_ok=True)
+                raise UsageError(
+                    f"--out {self.path}: is not empty and no build of ours ({', '.join(sorted(others)[:3])}, ...). "
+                    "Choose another folder."
+                )
+            write_atomically(path, config)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove the temporary files of workers that are gone."""
+        for entry in self.path.iterdir():
+            if _is_temporary(entry):
+                entry.unlink(missing_ok=True)
+
+    def finished(self) -> dict[str, ShardReport]:
+        """Reports of the shards that are there, by file name."""
+        return finished_shards(self.path)
+
+    def append(self, report: ShardReport) -> None:
+        """Add a finished shard to the journal; on the device when this returns."""
+        reach("journal-before-append")
+        line = _line(report)
+        try:
+            # a line that a kill tore apart ends here; the reader passes over it
+            with (self.path / JOURNAL).open("ab") as file:
+                if file.tell() and not _ends_line(self.path / JOURNAL):
+                    file.write(b"\n")
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise storage_error(self.path / JOURNAL, error) from error
+        reach("journal-after-append")
+
+    def quarantined(self) -> dict[str, str]:
+        """Samples to leave out, by id, and normal images, by `dataset/category/stem`, with the reason."""
+        path = self.path / QUARANTINE
+        return {str(key): str(value) for key, value in read_json(path).items()} if path.exists() else {}
+
+    def quarantine(self, reasons: Mapping[str, str]) -> None:
+        """Leave samples or normal images out from now on."""
+        if reasons:
+            write_atomically(self.path / QUARANTINE, self.quarantined() | dict(reasons))
+
+    def write_manifest(self, reports: Iterable[ShardReport]) -> None:
+        """Write `manifest.json`, which says that the dataset is complete, and the journal once more, in the plan's order."""
+        reports = list(reports)
+        reach("manifest-before")
+        _replace(self.path / JOURNAL, "".join(_line(report) for report in reports))
+        write_atomically(self.path / MANIFEST, manifest(self._plan, reports))
+
+
+def _is_temporary(entry: Path) -> bool:
+    return entry.name.startswith((".tmp-", ".progress-")) and entry.is_file()
+
+
+def _refuse_other(folder: Path, before: Any, after: Any) -> None:
+    """Raise a UsageError if two configurations differ."""
+    lines = [f"  {line}" for line in differences(before, after)]
+    if not lines:
+        return
+    if any("sources_sha256" in line for line in lines):
+        lines.append("  (sources_sha256: images of that category were added, removed or renamed, or became unusable)")
+    text = "\n".join(lines)
+    raise UsageError(
+        f"--out {folder}: holds a build of another configuration:\n{text}\nChoose another folder, or remove this one."
+    )
+
+
+def _line(report: ShardReport) -> str:
+    """A report as a line of the journal."""
+    return json.dumps(asdict(report), sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def manifest(plan: Plan, reports: list[ShardReport]) -> dict[str, Any]:
+    """What a dataset says about itself as a whole."""
+    made: dict[str, dict[str, int]] = {}
+    shards = {shard.name: shard for shard in plan.shards}
+    for report in reports:
+        shard = shards[report.shard.name]
+        counts = made.setdefault(f"{shard.dataset}/{shard.category}", {})
+        for name, count in report.made.items():
+            counts[name] = counts.get(name, 0) + count
+    return {
+        "format": "synthgen-dataset",
+        "format_version": 1,
+        "name": plan.recipe.name,
+        "generator": f"synthgen {__version__}",
+        "config": json.loads(plan.config_json),
+        "licences": {scan.dataset: scan.licence for scan in plan.scans},
+        "planned": len(plan),
+        "made": made,
+        "redrawn": _total(report.redrawn for report in reports),
+        "rejected": [list(pair) for report in reports for pair in report.rejected],
+        "unreadable": [list(pair) for report in reports for pair in report.unreadable],
+        "shards": [asdict(report.shard) for report in reports],
+    }
+
+
+def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for one in counts:
+        for name, count in one.items():
+            total[name] = total.get(name, 0) + count
+    return total
+
+
+def read_journal(folder: Path) -> dict[str, ShardReport]:
+    """The reports in a folder's journal, by shard name; a later line replaces an earlier one, a torn line is passed over."""
+    path = folder / JOURNAL
+    if not path.exists():
+        return {}
+    reports: dict[str, ShardReport] = {}
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            report = ShardReport.from_json(json.loads(line))
+        except (ValueError, TypeError, KeyError):
+            continue
+        reports[report.shard.name] = report
+    return reports
+
+
+def finished_shards(folder: Path) -> dict[str, ShardReport]:
+    """The reports in a folder's journal whose shard is there and has the right size, by file name."""
+    return {
+        name: report
+        for name, report in read_journal(folder).items()
+        if (folder / name).is_file() and (folder / name).stat().st_size == report.shard.bytes
+    }
+
+
+def _ends_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) == b"\n"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        IntegrityError: the file holds no JSON object.
+    """
+    way_out = "Remove the file, and run the same `synthgen build` again."
+    if path.name == CONFIG:
+        way_out = "Without it nobody can tell what this build is of: remove the folder, or choose another."
+    try:
+        values = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise IntegrityError(f"{path}: cannot be read ({error}). {way_out}") from error
+    if not isinstance(values, dict):
+        raise IntegrityError(f"{path}: holds no JSON object. {way_out}")
+    return values
+
+
+def write_atomically(path: Path, values: dict[str, Any]) -> None:
+    """Write a JSON file so that it is there as a whole or not at all.
+
+    Raises:
+        StorageError: the device fails or is full.
+    """
+    _replace(path, json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = temporary_name(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        reach("json-before-replace")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise storage_error(path, error) from error
+
+
+def differences(before: Any, after: Any, place: str = "") -> list[str]:
+    """Lines `place: before -> after` for everything that differs between two JSON values."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        keys = sorted(before.keys() | after.keys())
+        deeper = (differences(before.get(key), after.get(key), f"{place}.{key}" if place else key) for key in keys)
+        return [line for lines in deeper for line in lines]
+    return [] if before == after else [f"{place}: {json.dumps(before)} -> {json.dumps(after)}"]
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Raise a StorageError if fewer than `needed` bytes are free for the folder."""
+    import shutil
+
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StorageError(
+            f"{folder}: the build needs at least {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB are free. "
+            "Make room, choose another folder, or build at a smaller --size."
+        )

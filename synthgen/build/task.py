@@ -1,0 +1,175 @@
+"""One shard, made by a worker process: read its normal images, make their samples, write the file, report."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
+from threadpoolctl import threadpool_limits
+
+from synthgen import __version__
+from synthgen.anomalies.contract import TypeSettings
+from synthgen.build.folder import ShardReport
+from synthgen.datasets import NormalSource
+from synthgen.errors import InputDataError
+from synthgen.foreground import Method
+from synthgen.plan import PlannedShard, specs_of
+from synthgen.recipe import Recipe
+from synthgen.samples import Sample, SampleSpec
+from synthgen.shards import ShardHeader, ShardWriter
+from synthgen.shards.storage import storage_error
+from synthgen.synthesis import PreparedNormal, make_sample, prepare, untouched
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """All that a worker needs to make one shard.
+
+    Attributes:
+        folder: where to write it.
+        shard: which one.
+        recipe: what to make.
+        method: how the foreground of its category is found.
+        config_json, licence: what the shard says about itself.
+        quarantined: samples to leave out, by id, and normal images, by `dataset/category/stem`, with the reason.
+    """
+
+    folder: Path
+    shard: PlannedShard
+    recipe: Recipe
+    method: Method
+    config_json: str
+    licence: str
+    quarantined: Mapping[str, str]
+
+    @property
+    def progress_path(self) -> Path:
+        """Where the worker notes how far it is."""
+        return progress_path(self.folder, self.shard.name)
+
+
+def progress_path(folder: Path, shard: str) -> Path:
+    """The file in which the worker that makes a shard notes how far it is."""
+    return folder / f".progress-{shard}"
+
+
+def build_shard(task: ShardTask) -> ShardReport:
+    """Make and write one shard.
+
+    Args:
+        task: which one.
+
+    Raises:
+        StorageError: the device fails or is full; nothing is left behind.
+    """
+    cv2.setNumThreads(1)  # one process per core: more threads would wait for each other
+    with threadpool_limits(1):
+        return _Builder(task).run()
+
+
+class _Builder:
+    """The state of one shard in the making."""
+
+    def __init__(self, task: ShardTask) -> None:
+        self._task = task
+        self._settings: dict[str, TypeSettings] = {name: task.recipe.settings(name) for name in task.recipe.types}
+        self._done = 0
+        self._made: Counter[str] = Counter()
+        self._redrawn: Counter[str] = Counter()
+        self._rejected: list[tuple[str, str]] = []
+        self._unreadable: list[tuple[str, str]] = []
+        self._warnings: list[str] = []
+
+    def run(self) -> ShardReport:
+        task = self._task
+        recipe, shard = task.recipe, task.shard
+        header = ShardHeader(
+            dataset=shard.dataset,
+            category=shard.category,
+            licence=task.licence,
+            image_size=recipe.size,
+            seed=recipe.seed,
+            shard_index=shard.index,
+            generator=f"synthgen {__version__}",
+            config_json=task.config_json,
+            types=tuple(name for name, _ in shard.types),
+        )
+        compression: Literal["gzip"] | None = None if recipe.base_compression == "none" else recipe.base_compression
+        writer = ShardWriter(
+            task.folder / shard.name, header, len(shard), len(shard.sources), recipe.layout, base_compression=compression
+        )
+        with writer, self._noting():
+            for source in shard.sources:
+                self._add_source(writer, source)
+            self._note("")  # whatever kills from here on, it is no sample
+            info = writer.finish()
+        return ShardReport(info, dict(self._made), dict(self._redrawn), self._rejected, self._unreadable, self._warnings)
+
+    def _add_source(self, writer: ShardWriter, source: NormalSource) -> None:
+        specs = specs_of(self._task.recipe, self._task.shard, source)
+        try:
+            prepared = self._prepare(source)
+        except InputDataError as error:
+            self._unreadable.append((source.source, str(error)))
+            for spec in specs:
+                writer.add_unreadable(spec.sample_id, source.source, str(error))
+            self._done += len(specs)
+            return
+        if prepared.warning:
+            self._warnings.append(prepared.warning)
+        row = writer.add_normal(prepared.normal)
+        for spec in specs:
+            self._note(spec.sample_id)
+            sample = self._make(spec, prepared)
+            writer.add_sample(sample, row)
+            self._count(sample)
+
+    def _prepare(self, source: NormalSource) -> PreparedNormal:
+        """The prepared normal image; an InputDataError if reading it has killed workers before."""
+        name = f"{source.dataset}/{source.category}/{source.stem}"
+        self._note(name)
+        if name in self._task.quarantined:
+            raise InputDataError(f"{source.source}: {self._task.quarantined[name]}")
+        return prepare(source, self._task.recipe, self._task.method)
+
+    def _make(self, spec: SampleSpec, prepared: PreparedNormal) -> Sample:
+        """The sample; the untouched normal image if making it has killed workers before."""
+        if spec.sample_id in self._task.quarantined:
+            return untouched(spec, prepared.normal, self._task.quarantined[spec.sample_id])
+        return make_sample(spec, prepared, self._settings[spec.type], self._task.recipe.seed)
+
+    def _count(self, sample: Sample) -> None:
+        self._done += 1
+        if sample.rejected:
+            self._rejected.append((sample.spec.sample_id, sample.rejected))
+        else:
+            self._made[sample.spec.type] += 1
+        if sample.attempt:
+            self._redrawn[sample.spec.type] += sample.attempt
+
+    def _note(self, what: str) -> None:
+        """Say what is being worked on: the progress bar reads it, and it tells who killed this process."""
+        text = f"{self._done}\n{what}\n".encode()
+        try:
+            os.pwrite(self._progress, text, 0)
+            os.ftruncate(self._progress, len(text))
+        except OSError as error:
+            raise storage_error(self._task.progress_path, error) from error
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Keeps the file of `_note` open."""
+        path = self._task.progress_path
+        try:
+            self._progress = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        except OSError as error:
+            raise storage_error(path, error) from error
+        try:
+            yield
+        finally:
+            os.close(self._progress)
+            path.unlink(missing_ok=True)
