@@ -18,7 +18,7 @@ from synthgen.foreground import Method, choose_method
 from synthgen.recipe import Recipe, canonical_json
 from synthgen.samples import SampleSpec
 
-_MOST_NORMALS_PER_SHARD = 256  # 200 MB of normal images at 512 pixels
+_MOST_NORMALS_PER_SHARD = 64  # 50 MB of normal images at 512 pixels, and work for several workers in one category
 _VOTERS = 10  # images that decide whether a category shows an object
 
 
@@ -167,7 +167,9 @@ def _shards(recipe: Recipe, dataset: str, category: CategoryScan) -> list[Planne
     sources_per_shard = max(1, min(recipe.samples_per_shard // per_source, _MOST_NORMALS_PER_SHARD))
     sources = _part(category, recipe.share)
     left_out = _left_out(recipe, dataset, category)
-    runs = [sources[at : at + sources_per_shard] for at in range(0, len(sources), sources_per_shard)]
+    count = -(-len(sources) // sources_per_shard)
+    # even runs: several workers end together
+    runs = [sources[len(sources) * k // count : len(sources) * (k + 1) // count] for k in range(count)]
     prefix = _file_prefix(dataset, category.name)
     shards = []
     for index, run in enumerate(runs):
@@ -186,9 +188,9 @@ def _shards(recipe: Recipe, dataset: str, category: CategoryScan) -> list[Planne
 def _file_prefix(dataset: str, category: str) -> str:
     """How the shards of a category are called; a name that no file may have is told apart by its hash."""
     plain = "".join(c if c.isalnum() or c in "_.-" else "_" for c in category)
-    return (
-        f"{dataset}-{plain}" if plain == category else f"{dataset}-{plain}-{hashlib.sha256(category.encode()).hexdigest()[:8]}"
-    )
+    if plain != category:
+        plain += f"-{hashlib.sha256(category.encode()).hexdigest()[:8]}"
+    return f"{dataset}-{plain}"
 
 
 def _part(category: CategoryScan, share: float) -> tuple[NormalSource, ...]:

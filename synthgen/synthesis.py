@@ -20,7 +20,7 @@ from synthgen.recipe import Recipe
 from synthgen.samples import Box, Image, Mask, NormalImage, Sample, SampleSpec
 
 MAX_ATTEMPTS = 8
-_AREA_SHARES = (2e-4, 0.2)  # of the image
+_SMALLEST_SHARE = 2e-4  # of the image
 _SMALLEST_AREA = 12  # pixels, whatever the image's size
 _SMALLEST_CONTRAST = 6.0  # gray levels
 _CONTRAST_OVER_GRAIN = 2.0
@@ -79,7 +79,7 @@ def make_sample(spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettin
             continue
         before = prepared.normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
         area, contrast, visible = _measure(before, rendered)
-        reason = refusal(area, contrast, visible, rendered.box, prepared.subject)
+        reason = refusal(area, contrast, visible, rendered.box, prepared.subject, kind.largest_share)
         if not reason:
             return _sample(spec, prepared.normal, rendered, kind.to_json(params), attempt, (area, contrast, visible))
     return untouched(spec, prepared.normal, reason)
@@ -104,7 +104,7 @@ def untouched(spec: SampleSpec, normal: NormalImage, reason: str) -> Sample:
     )
 
 
-def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subject) -> str:
+def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subject, largest_share: float) -> str:
     """Why nobody should be asked to learn from this sample; empty if it is good.
 
     Args:
@@ -113,11 +113,12 @@ def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subje
         visible: share of mask pixels with a visible change.
         box: where the change is.
         subject: the normal image, whose grain and texture hide small changes.
+        largest_share: largest area accepted, as a share of the image.
     """
     pixels = subject.foreground.size
-    if area < max(_AREA_SHARES[0] * pixels, _SMALLEST_AREA):
+    if area < max(_SMALLEST_SHARE * pixels, _SMALLEST_AREA):
         return "too small"
-    if area > _AREA_SHARES[1] * pixels:
+    if area > largest_share * pixels:
         return "too large"
     hidden = max(_SMALLEST_CONTRAST, _CONTRAST_OVER_GRAIN * subject.grain, _CONTRAST_OVER_TEXTURE * subject.texture(box))
     if contrast < hidden or visible < _SMALLEST_VISIBLE_SHARE:

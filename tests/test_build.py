@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from commands import build_arguments, build_normals, environment, synthgen, tree
 from shard_samples import assert_same
 
 from synthgen.build import build
+from synthgen.build.task import ShardTask, build_shard
+from synthgen.errors import StorageError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
 from synthgen.shards import ShardDataset, verify
@@ -181,6 +184,18 @@ def test_damaged_image_decides_the_exit_status_by_max_rejected(root, tmp_path):
         assert "not used: a b/004.png" in done.stderr
         assert done.stdout == f"{tmp_path / 'out'}\n"
     assert "4  normal image unreadable" in synthgen(*build_arguments(tmp_path / "root", tmp_path / "out")).stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_disk_full_for_the_note_of_how_far_a_worker_is(root, tmp_path):
+    plan = plan_of(root)
+    shard, (method, *_) = plan.shards[0], plan.methods.values()
+    task = ShardTask(tmp_path, shard, plan.recipe, method, plan.config_json, "CC0", {})
+    task.progress_path.symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="No space left on device"):
+        build_shard(task)
+    assert list(tmp_path.iterdir()) == []
+    assert build_shard(task).shard.n == 4
 
 
 def test_build_from_a_thread_needs_no_signals(root, built, tmp_path):

@@ -77,7 +77,7 @@ def test_a_shard_holds_no_more_normal_images_than_fit_into_memory(tmp_path):
     for number in range(2, 300):
         (root / f"{number:03}.png").hardlink_to(root / "000.png")
     plan = plan_of({"folder": root}, ("crack",), {"folder": {}}, per_image=1)
-    assert [len(shard.sources) for shard in plan.shards] == [256, 44]
+    assert [len(shard.sources) for shard in plan.shards] == [60] * 5
 
 
 def test_ids_do_not_depend_on_what_else_is_made(roots):
@@ -102,10 +102,9 @@ def test_any_category_gives_plain_file_names(tmp_path, names):
         build_folder(tmp_path / name, 2)
     plan = plan_of({"folder": tmp_path}, ("crack",), {"folder": {}})
     assert len({shard.name for shard in plan.shards}) == len(names)
-    assert all(shard.name.count("-") == 4 and not set(shard.name) & set(' /\\:*?"<>|') for shard in plan.shards)
+    assert all(not set(shard.name) & set(' /\\:*?"<>|') for shard in plan.shards)
 
 
-@pytest.mark.xfail(reason="all that is not a letter becomes _, and two categories write the same file", strict=True)
 @pytest.mark.parametrize("names", [("part 1", "part_1"), ("a-b", "a b")])
 def test_categories_with_similar_names_have_files_of_their_own(tmp_path, names):
     for name in names:

@@ -17,10 +17,8 @@ import multiprocessing
 import sys
 import time
 import zlib
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -88,6 +86,10 @@ class Picture:
     category: str
     mask: str = ""
     mask_value: int = 255
+
+    def files(self, root: Path) -> list[Path]:
+        """The picture's file, and the mask's if it has one."""
+        return [root / name for name in (self.path, self.mask) if name]
 
 
 @dataclass(frozen=True)
@@ -171,11 +173,9 @@ def _training_share(label: str, members: int, share: float) -> int:
     return members - _TEST if label == "normal" else 0
 
 
-def write_picture(picture: Picture, root: Path, options: Options) -> int:
-    """Write a picture, and its mask if it has one, unless they are there; returns the number of files written."""
-    files = [root / name for name in (picture.path, picture.mask) if name]
-    if all(file.exists() for file in files):
-        return 0
+def write_picture(picture: Picture, root: Path, options: Options) -> None:
+    """Write a picture, and its mask if it has one."""
+    files = picture.files(root)
     # by its path: no picture changes when others are added
     rng = np.random.default_rng([options.seed, zlib.crc32(picture.path.encode())])
     pixels = render(picture.category, options.size, rng)
@@ -183,7 +183,6 @@ def write_picture(picture: Picture, root: Path, options: Options) -> int:
         pixels, defect = scratch(pixels, rng)
         _write(files[1], _encoded(defect.astype(np.uint8) * np.uint8(picture.mask_value), files[1].suffix))
     _write(files[0], _encoded(pixels, files[0].suffix))
-    return len(files)
 
 
 def _encoded(pixels: NDArray[np.uint8], suffix: str) -> bytes:
@@ -241,22 +240,41 @@ def make(root: Path, datasets: Iterable[str], options: Options, jobs: int) -> in
     """Write what is missing of a stand-in; returns the number of files written.
 
     Raises:
-        SystemExit: the folder holds something else.
+        SystemExit: the folder holds something else, or a process failed (no space, say).
     """
     check_folder(root, options)
     root.mkdir(parents=True, exist_ok=True)
-    _write(root / _RECORD, json.dumps(_as_record(options)).encode())
-    wanted = [picture for dataset in datasets for picture in pictures(dataset, options)]
-    work = partial(write_picture, root=root, options=options)
+    if not (root / _RECORD).exists():
+        _write(root / _RECORD, json.dumps(_as_record(options)).encode())
+    missing = [
+        p for dataset in datasets for p in pictures(dataset, options) if not all(file.exists() for file in p.files(root))
+    ]
+    _write_in_processes(missing, root, options, jobs)
+    splits = split_files(options) if "visa" in datasets else {}
+    lists = {root / name: content for name, content in splits.items() if not (root / name).exists()}
+    for file, content in lists.items():  # last: with a split file there, all that it lists is there
+        _write(file, content)
+    return sum(len(picture.files(root)) for picture in missing) + len(lists)
+
+
+def _write_in_processes(missing: Sequence[Picture], root: Path, options: Options, jobs: int) -> None:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        written = sum(pool.map(work, wanted, chunksize=32))
-    # last: with the split file there, all that it lists is there
-    missing = {name: content for name, content in split_files(options).items() if not (root / name).exists()}
-    for name, content in missing.items() if "visa" in datasets else ():
-        _write(root / name, content)
-        written += 1
-    return written
+    workers = [context.Process(target=_write_pictures, args=(missing[i::jobs], root, options)) for i in range(jobs)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if any(worker.exitcode for worker in workers):
+        sys.exit(f"{root}: a process failed, see above. The same command writes what is still missing.")
+
+
+def _write_pictures(missing: Sequence[Picture], root: Path, options: Options) -> None:
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    for picture in missing:
+        if parent is not None and not parent.is_alive():
+            return  # a run that was killed leaves nobody behind who would meet the next one
+        write_picture(picture, root, options)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

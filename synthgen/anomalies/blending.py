@@ -43,7 +43,7 @@ def finish(normal: Image, box: Box, changed: Image, core: Mask, allowed: Mask | 
     if allowed is not None:
         keep &= allowed
     patch = np.asarray(cv2.copyTo(changed, keep, before.copy()), np.uint8)
-    same = (mask > 0) & (patch == before).all(axis=-1)
+    same = (mask > 0) & (largest_change(before, patch) == 0)
     patch[same] += np.where(patch[same] < 128, 1, 255).astype(np.uint8)
     return tighten(before, box, patch, mask)
 
@@ -67,10 +67,10 @@ def largest_change(before: Image, after: Image) -> NDArray[np.uint8]:
 
 def drop_specks(mask: Mask, smallest: float) -> Mask:
     """`mask` without its connected components of fewer than `smallest` pixels."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    if count <= 1:
-        return mask
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     keep = (stats[:, cv2.CC_STAT_AREA] >= smallest).astype(np.uint8)
+    if keep[1:].all():
+        return mask
     keep[0] = 0
     return np.asarray(keep[labels], np.uint8)
 

@@ -90,6 +90,7 @@ class AnomalyType:
         params: frozen dataclass of plain numbers, strings and tuples: all the randomness of a sample.
         draw: (rng, subject, settings) -> params.
         render_one: (subject, params) -> changed pixels; pure.
+        largest_share: a change of more than this share of the image is no local anomaly any more, and is drawn again.
     """
 
     name: str
@@ -99,6 +100,7 @@ class AnomalyType:
     params: type
     draw: Callable[[np.random.Generator, Subject, Any], Any]
     render_one: Callable[[Subject, Any], Rendered]
+    largest_share: float = 0.2
 
     @property
     def generator(self) -> str:

@@ -236,7 +236,7 @@ def _paint(
     weight = weight * (1 + mode.ring * (np.exp(-((inside / 0.18) ** 2)) - 0.4))
     change = np.float32(params.contrast) * weight
     if mode.relief:
-        change += np.float32(abs(params.contrast) * mode.relief) * _shade(texture, params.light).ravel()[at]
+        change += np.float32(abs(params.contrast) * mode.relief) * _shade(texture, params.light, at)
     luma = np.maximum(smooth @ np.array([0.299, 0.587, 0.114], np.float32), 4.0)
     new = smooth * np.clip(1 + change / luma, 0.05, 4)[:, None]
     new += (weight[:, None] * np.array(params.tint, np.float32)) * np.float32(params.opacity)
@@ -250,10 +250,10 @@ def _paint(
     return changed.reshape(before.shape)
 
 
-def _shade(height: Field, light: float) -> Field:
-    """(h, w) float32 of about unit size: brightness of a relief under light from one side."""
-    dx, dy = (cv2.Sobel(height, cv2.CV_32F, *order, scale=0.25) for order in ((1, 0), (0, 1)))
-    return np.asarray(np.clip(dx * np.cos(light) + dy * np.sin(light), -1.5, 1.5), np.float32)
+def _shade(height: Field, light: float, at: NDArray[np.int64]) -> Field:
+    """(n,) float32 of about unit size: brightness of a relief under light from one side, at the flat indices `at`."""
+    dx, dy = (cv2.Sobel(height, cv2.CV_32F, *order, scale=0.25).ravel()[at] for order in ((1, 0), (0, 1)))
+    return np.asarray(np.clip(dx * np.float32(np.cos(light)) + dy * np.float32(np.sin(light)), -1.5, 1.5), np.float32)
 
 
 def paper_mask(
@@ -269,10 +269,10 @@ def paper_mask(
         points = np.stack([x - x0 + radii * np.cos(angles), y - y0 + radii * np.sin(angles)], axis=1)
         cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 1)
     mask &= fg
-    level = round(params.grow_chance * 255)
+    square = np.ones((3, 3), np.uint8)
     for _ in range(params.grow_steps):
-        dice = np.frombuffer(rng.bytes(mask.size), np.uint8).reshape(mask.shape)
-        mask |= np.asarray(cv2.dilate(mask, np.ones((3, 3), np.uint8)), np.uint8) & fg & (dice < level)
+        rim = np.flatnonzero((np.asarray(cv2.dilate(mask, square), np.uint8) & fg) > mask)
+        mask.ravel()[rim[rng.random(len(rim)) < params.grow_chance]] = 1
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((odd(3 * scale),) * 2, np.uint8)), np.uint8) & fg
     if params.break_band:
         inner = cv2.erode(mask, np.ones((2 * params.break_band + 1,) * 2, np.uint8))

@@ -124,17 +124,12 @@ def _draw_object(rng: np.random.Generator, subject: Subject, settings: Deformati
     y, x = subject.place(rng)
     part = subject.part(y, x)
     reach = uniform(rng, settings.offset_range) / 4 * subject.diameter(y, x)
-    inside = np.flatnonzero(part)
-    points: list[NDArray[np.float64]] = []
-    for index in rng.choice(inside, size=80):
-        py, px = divmod(int(index), part.shape[1])
-        point = np.array([px - x, py - y], np.float64)
-        if all(np.hypot(*(point - other)) > 0.1 * subject.diameter(y, x) for other in points):
-            points.append(point)
-    points = points[: int(rng.integers(6, 17))]
+    rows, columns = np.divmod(rng.choice(np.flatnonzero(part), size=80), part.shape[1])
+    candidates = np.stack([columns - x, rows - y], 1).astype(np.float64)
+    points = spread_out(candidates, 0.1 * subject.diameter(y, x))[: int(rng.integers(6, 17))]
     angles = rng.uniform(0, 2 * np.pi, len(points))
     offsets = reach * np.sqrt(rng.random(len(points)))[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
-    return DeformationParams("object", (y, x), 0.0, _pairs(np.array(points)), _pairs(offsets), 0.0, 0.0, 0.0)
+    return DeformationParams("object", (y, x), 0.0, _pairs(points), _pairs(offsets), 0.0, 0.0, 0.0)
 
 
 def _structured_place(rng: np.random.Generator, subject: Subject) -> tuple[int, int]:
@@ -150,12 +145,9 @@ def _control_points(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n, 2) points (x, y) relative to the centre and their (n, 2) offsets."""
     if kind == "crumple":
-        points: list[NDArray[np.float64]] = []
-        for _ in range(60):
-            point = 0.7 * radius * np.sqrt(rng.random()) * _direction(rng.uniform(0, 2 * np.pi))
-            if all(np.hypot(*(point - other)) > 0.3 * radius for other in points):
-                points.append(point)
-        chosen = np.array(points[: int(rng.integers(4, 10))])
+        wanted = int(rng.integers(4, 10))
+        away, around = 0.7 * radius * np.sqrt(rng.random(60)), rng.uniform(0, 2 * np.pi, 60)
+        chosen = spread_out(np.stack([away * np.cos(around), away * np.sin(around)], 1), 0.3 * radius)[:wanted]
         return chosen, reach * 0.8 * np.array([_direction(a) for a in rng.uniform(0, 2 * np.pi, len(chosen))])
     if kind == "bend":
         along = _direction(angle + np.pi / 2)
@@ -166,6 +158,17 @@ def _control_points(
     inwards = -1 if kind == "dent" else 1
     size = rng.uniform(0.6, 1.0, (5, 1))
     return 0.45 * radius * outwards, inwards * 0.7 * reach * size * outwards + 0.5 * reach * _direction(angle)
+
+
+def spread_out(points: NDArray[np.float64], apart: float) -> NDArray[np.float64]:
+    """Those of the (n, 2) points that are farther than `apart` from every one chosen before them."""
+    near = ((points[:, None] - points[None]) ** 2 @ np.ones(2)) <= apart**2
+    free, chosen = np.ones(len(points), bool), []
+    for k in range(len(points)):
+        if free[k]:
+            chosen.append(k)
+            free &= ~near[k]
+    return points[chosen]
 
 
 def _direction(angle: float) -> NDArray[np.float64]:
@@ -215,10 +218,9 @@ def _render_object(subject: Subject, params: DeformationParams) -> Rendered:
     # the outline of the foreground is not exact: what is painted over reaches a little beyond it
     reach = np.ones((odd(7 * subject.scale),) * 2, np.uint8)
     vacated = np.asarray(cv2.dilate(part[y0:y1, x0:x1], reach), np.uint8) & (1 - moved)
-    behind = np.where(vacated[..., None] > 0, plate, before)
-    out = np.where(moved[..., None] > 0, image, behind)
-    far = (np.abs(shift).max(-1) > 1).astype(np.uint8)
-    return _seen(subject, box, out, (far & moved) | vacated | (moved & (1 - part[y0:y1, x0:x1])))
+    out = cv2.copyTo(image, moved, cv2.copyTo(plate, vacated, before.copy()))
+    far = (cv2.max(*cv2.split(np.abs(shift))) > 1).astype(np.uint8)
+    return _seen(subject, box, np.asarray(out, np.uint8), (far & moved) | vacated | (moved & (1 - part[y0:y1, x0:x1])))
 
 
 def _rim_positions() -> list[tuple[float, float]]:
@@ -233,9 +235,7 @@ def _displacement(params: DeformationParams, fixed: NDArray[np.float64], centre:
     arrived = np.array(params.points) + offsets
     points = np.concatenate([arrived, fixed]) + np.array(centre, np.float64)
     values = np.concatenate([offsets, np.zeros_like(fixed)])
-    longest = max(box[2] - box[0], box[3] - box[1])
-    step = 1 if longest <= 64 else 2 if longest <= 160 else 4 if longest <= 320 else 8
-    return tps.field(tps.solve(points, values), points, box[2] - box[0], box[3] - box[1], step)
+    return tps.field(tps.solve(points, values), points, box[2] - box[0], box[3] - box[1])
 
 
 def _unfold(shift: Field) -> Field:
@@ -280,8 +280,8 @@ def _seen(subject: Subject, box: Box, after: Image, candidates: Mask) -> Rendere
     before = subject.pixels[y0:y1, x0:x1]
     side = max(odd(5 * subject.scale), 3)
     smooth = (np.asarray(cv2.blur(picture, (side, side)), np.uint8) for picture in (before, after))
-    # 5 standard deviations of the difference of two averages of grain (in a channel it is some 1.5 times that of the luma)
-    seen = max(4.0, 5 * 1.5 * np.sqrt(2) * subject.grain / side)
+    # 4 standard deviations of the difference of two averages of grain (in a channel it is some 1.5 times that of the luma)
+    seen = max(4.0, 4 * 1.5 * np.sqrt(2) * subject.grain / side)
     mask = (largest_change(*smooth) >= seen).astype(np.uint8) & candidates
     around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd(7 * subject.scale),) * 2)
     mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, around), np.uint8)
@@ -294,4 +294,7 @@ def _seen(subject: Subject, box: Box, after: Image, candidates: Mask) -> Rendere
     return tighten(before, box, patch, mask)
 
 
-DEFORMATION = AnomalyType("deformation", 1, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one)
+DEFORMATION = AnomalyType(
+    "deformation", 1, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one,
+    largest_share=0.35,  # a whole object may be warped
+)  # fmt: skip

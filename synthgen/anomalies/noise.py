@@ -62,17 +62,16 @@ def fractal_noise(
     """
     amplitudes = persistence ** np.arange(octaves)
     amplitudes /= amplitudes.sum()
+    scales = 2.0 ** np.arange(octaves)[:, None] / cell
+    rows, row_weights = _axis((origin[0] + np.arange(shape[0])) * scales)
+    columns, column_weights = _axis((origin[1] + np.arange(shape[1])) * scales)
     out = np.zeros(shape, np.float32)
     for octave, amplitude in enumerate(amplitudes):
-        scale = float(2.0**octave / cell)
-        y = (origin[0] + np.arange(shape[0], dtype=np.float64)) * scale
-        x = (origin[1] + np.arange(shape[1], dtype=np.float64)) * scale
-        rows, row_of, wy, dy = _axis(y)
-        columns, column_of, wx, dx = _axis(x)
-        gradient = _GRADIENTS[_hash(table, columns, rows) & 15] * np.float32(amplitude)  # (rows, columns, 2)
-        along_x = _pair(gradient[..., 0], column_of, dx)  # gx @ Dx, (rows, width)
-        along_y = _pair(gradient[..., 1], column_of, wx)  # gy @ Wx
-        _add_octave(out, row_of, wy, dy, along_x, along_y)
+        gradients = _lattice(table, rows[octave], columns[octave]) * np.float32(amplitude)
+        column_of = columns[octave] - columns[octave, 0]
+        along = gradients.take(column_of, 2) * column_weights[0, :, octave]  # gx @ Dx and gy @ Wx, (rows, 2, width)
+        along += gradients.take(column_of + 1, 2) * column_weights[1, :, octave]
+        _add_octave(out, rows[octave] - rows[octave, 0], row_weights[:, ::-1, octave], along)
     return out
 
 
@@ -83,38 +82,38 @@ def noise_std(octaves: int = 1, persistence: float = 0.5) -> float:
     return float(_STD * np.sqrt((amplitudes**2).sum()) / amplitudes.sum())
 
 
-def _axis(t: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64], Field, Field]:
-    """Lattice lines under the coordinates `t`, which of them precedes each t, and (2, n) weights w and offsets w * d."""
+def _axis(t: NDArray[np.float64]) -> tuple[NDArray[np.int64], Field]:
+    """The lattice line before each of the (octaves, n) coordinates `t`, and (2, 2, octaves, n) weights.
+
+    First axis of the weights: the line before and the line after; second: offset d = w * (t - line), and fade weight w.
+    """
     first = np.floor(t)
     u = (t - first).astype(np.float32)
-    fade = u * u * u * (u * (u * 6 - 15) + 10)
-    w = np.stack([1 - fade, fade])
-    d = w * np.stack([u, u - 1])
-    start = int(first[0])
-    lines = np.arange(start, int(first[-1]) + 2)
-    return lines, (first - start).astype(np.int64), w, d
+    weights = np.empty((2, 2, *t.shape), np.float32)
+    weights[1, 1] = u * u * u * (u * (u * 6 - 15) + 10)
+    weights[0, 1] = 1 - weights[1, 1]
+    weights[0, 0] = weights[0, 1] * u
+    weights[1, 0] = weights[1, 1] * (u - 1)
+    return first.astype(np.int64), weights
 
 
-def _hash(table: NDArray[np.uint8], columns: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(rows, columns) uint8: Perlin's chained table lookup of each lattice point."""
-    by_column = table[columns & 255].astype(np.int64)
-    return np.asarray(table[table[(by_column[None, :] + (rows & 255)[:, None]) & 255]], np.uint8)
+def _lattice(table: NDArray[np.uint8], row_of: NDArray[np.int64], column_of: NDArray[np.int64]) -> Field:
+    """(rows, 2, columns): the gradients (x, y) at the lattice points around sorted coordinates, by Perlin's chained lookup."""
+    rows, columns = (np.arange(int(lines[0]), int(lines[-1]) + 2) & 255 for lines in (row_of, column_of))
+    by_column = table[columns].astype(np.int64)
+    at = table[table[(by_column + rows[:, None]) & 255]] & 15
+    return np.asarray(_GRADIENTS[at].transpose(0, 2, 1))
 
 
-def _pair(gradient: Field, column_of: NDArray[np.int64], weights: Field) -> Field:
-    """(rows, columns) x (2, width) -> (rows, width): each pixel column from its two lattice columns."""
-    return np.asarray(gradient[:, column_of] * weights[0] + gradient[:, column_of + 1] * weights[1], np.float32)
-
-
-def _add_octave(out: Field, row_of: NDArray[np.int64], wy: Field, dy: Field, along_x: Field, along_y: Field) -> None:
+def _add_octave(out: Field, row_of: NDArray[np.int64], weights: Field, along: Field) -> None:
     """Add one octave to `out`: for each block of pixel rows a product over the few lattice rows it touches."""
-    height, rows = len(row_of), len(along_x)
-    right = np.stack([along_x, along_y], axis=1).reshape(2 * rows, -1)
-    left = np.zeros((height, 2 * rows), np.float32)
+    height, rows = len(row_of), len(along)
+    right = along.reshape(2 * rows, -1)
+    by_row = np.zeros((height, rows, 2), np.float32)
     at = np.arange(height)
     for side in (0, 1):
-        left[at, 2 * (row_of + side)] = wy[side]
-        left[at, 2 * (row_of + side) + 1] = dy[side]
+        by_row[at, row_of + side] = weights[side].T
+    left = by_row.reshape(height, 2 * rows)
     for start in range(0, height, _BLOCK):
         stop = min(start + _BLOCK, height)
         terms = slice(2 * int(row_of[start]), 2 * (int(row_of[stop - 1]) + 2))

@@ -51,7 +51,7 @@ class Subject:
         """Standard deviation of the pixel noise in gray levels (Immerkaer's estimate, on the smoother half of the image)."""
         kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
         response = np.abs(cv2.filter2D(self.luma[::2, :], cv2.CV_32F, kernel))
-        return float(np.median(response) / 0.6745 / 6)
+        return float(np.median(response[::2, ::2]) / 0.6745 / 6)
 
     @cached_property
     def _texture(self) -> NDArray[np.float32]:

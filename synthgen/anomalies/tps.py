@@ -41,16 +41,18 @@ def evaluate(coefficients: NDArray[np.float64], points: Points, at: Points) -> N
     return values
 
 
-def field(coefficients: NDArray[np.float64], points: Points, height: int, width: int, step: int = 4) -> Field:
+def field(coefficients: NDArray[np.float64], points: Points, height: int, width: int, step: int | None = None) -> Field:
     """The spline at every pixel of a (height, width) window: exact every `step` pixels, Keys' cubic in between.
 
     The cubic of Keys (a = -1/2) keeps linear parts exact, OpenCV's (a = -3/4) does not. What it cannot follow are the
-    cusps at the control points: with step 4 and points a tenth of the window apart the error is at most 0.1 pixels in a
-    window of 400, 0.2 in one of 200, 1 in one of 30 pixels.
+    cusps at the control points; with points a tenth of the window apart and the step that is chosen by default, larger for
+    larger windows, the error is at most 0.3 pixels.
 
     Returns:
         (height, width, 2) float32.
     """
+    if step is None:
+        step = next(s for s, side in ((1, 64), (2, 160), (4, 320), (8, np.inf)) if max(height, width) <= side)
     grid_y, interpolate_y = _coarse_axis(height, step)
     grid_x, interpolate_x = _coarse_axis(width, step)
     at = np.stack(np.meshgrid(grid_x, grid_y), axis=-1).reshape(-1, 2)
@@ -67,7 +69,7 @@ def smallest_jacobian(displacement: Field) -> float:
 
 
 def _kernel(a: Points, b: Points) -> NDArray[np.float64]:
-    squared = ((a[:, None, :] - b[None, :, :]) ** 2).sum(-1)
+    squared = (a[:, 0, None] - b[:, 0]) ** 2 + (a[:, 1, None] - b[:, 1]) ** 2
     return np.asarray(0.5 * squared * np.log(np.maximum(squared, 1e-300)), np.float64)
 
 

@@ -24,6 +24,7 @@ class PictureWriter:
         self._dataset = dataset
         self._tile: tuple[int, ...] = dataset.chunks[1:]
         self._deflated = dataset.compression == "gzip"
+        self._rest = (0,) * (dataset.ndim - 3)
 
     def write_row(self, row: int, picture: NDArray[np.uint8]) -> None:
         """Writes a whole picture; the data set's chunk is one."""
@@ -51,8 +52,7 @@ class PictureWriter:
         data: bytes | memoryview = np.ascontiguousarray(tile).data
         if self._deflated:
             data = zlib.compress(data, GZIP_LEVEL)
-        offset = corner + (0,) * (self._dataset.ndim - 3)
-        self._dataset.id.write_direct_chunk(offset, data)
+        self._dataset.id.write_direct_chunk(corner + self._rest, data)
 
 
 def create_pictures(

@@ -84,13 +84,13 @@ class Canvas:
 def ellipse(width: float, height: float, x: float = 0.0, y: float = 0.0, corners: int = 40) -> Points:
     """An ellipse around (x, y), or a regular polygon where it has few corners."""
     turns = np.arange(corners) * (2 * np.pi / corners)
-    return np.stack([x + width / 2 * np.cos(turns), y + height / 2 * np.sin(turns)], axis=1)
+    points: Points = np.stack([x + width / 2 * np.cos(turns), y + height / 2 * np.sin(turns)], axis=1)
+    return points
 
 
 def box(width: float, height: float, x: float = 0.0, y: float = 0.0) -> Points:
     """A rectangle around (x, y)."""
-    signs = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
-    return signs * np.array([width / 2, height / 2]) + np.array([x, y])
+    return np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * [width / 2, height / 2] + [x, y]
 
 
 def rounded(width: float, height: float, radius: float, x: float = 0.0, y: float = 0.0) -> Points:
@@ -98,7 +98,8 @@ def rounded(width: float, height: float, radius: float, x: float = 0.0, y: float
     turns = np.arange(40) * (2 * np.pi / 40) + np.pi / 40
     around = np.stack([np.cos(turns), np.sin(turns)], axis=1)
     reach = np.array([width / 2 - radius, height / 2 - radius])
-    return np.sign(around) * reach + radius * around + np.array([x, y])
+    points: Points = np.sign(around) * reach + radius * around + np.array([x, y])
+    return points
 
 
 def bow(length: float, width: float, bend: float) -> Points:
