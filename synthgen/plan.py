@@ -19,6 +19,7 @@ from synthgen.recipe import Recipe, canonical_json
 from synthgen.samples import SampleSpec
 
 _MOST_NORMALS_PER_SHARD = 64  # 50 MB of normal images at 512 pixels, and work for several workers in one category
+_LONGEST_NAME = 80  # characters of a category in a file name
 _VOTERS = 10  # images that decide whether a category shows an object
 
 
@@ -188,7 +189,8 @@ def _shards(recipe: Recipe, dataset: str, category: CategoryScan) -> list[Planne
 def _file_prefix(dataset: str, category: str) -> str:
     """How the shards of a category are called; a name that no file may have is told apart by its hash."""
     plain = "".join(c if c.isalnum() or c in "_.-" else "_" for c in category)
-    if plain != category:
+    if plain != category or len(plain) > _LONGEST_NAME:
+        plain = plain[:_LONGEST_NAME]
         plain += f"-{hashlib.sha256(category.encode()).hexdigest()[:8]}"
     return f"{dataset}-{plain}"
 

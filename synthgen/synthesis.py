@@ -1,7 +1,7 @@
 """Samples in memory: one plan, one sample at a time, the same bytes that a build writes into shards."""
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -62,10 +62,19 @@ def sample_generator(seed: int, sample_id: str, attempt: int) -> np.random.Gener
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest[:16], "little"))))
 
 
-def make_sample(spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettings, seed: int) -> Sample:
+def make_sample(
+    spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettings, seed: int, refused: Counter[str] | None = None
+) -> Sample:
     """Draw and render a sample, again and again until one is accepted, at most `MAX_ATTEMPTS` times.
 
     Where none is, the sample is the untouched normal image with the last refusal as `rejected`.
+
+    Args:
+        spec: what to make.
+        prepared: its normal image.
+        settings: what its type may draw.
+        seed: the recipe's.
+        refused: counts the reasons of refused draws, if given.
     """
     kind = TYPES[spec.type]
     reason = ""
@@ -73,13 +82,17 @@ def make_sample(spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettin
         try:
             params = kind.draw(sample_generator(seed, spec.sample_id, attempt), prepared.subject, settings)
             (rendered,) = kind.render([prepared.subject], [params])
-        except (ArithmeticError, LookupError, ValueError, TypeError, cv2.error, np.linalg.LinAlgError) as error:
+        except (ArithmeticError, LookupError, RuntimeError, ValueError, TypeError, cv2.error, np.linalg.LinAlgError) as error:
             # one bad draw must not cost the other hundred thousand samples
             reason = f"failed: {type(error).__name__}: {error}"
+            if refused is not None:
+                refused[reason] += 1
             continue
         before = prepared.normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
         area, contrast, visible = _measure(before, rendered)
         reason = refusal(area, contrast, visible, rendered.box, prepared.subject, kind.largest_share)
+        if reason and refused is not None:
+            refused[reason] += 1
         if not reason:
             return _sample(spec, prepared.normal, rendered, kind.to_json(params), attempt, (area, contrast, visible))
     return untouched(spec, prepared.normal, reason)

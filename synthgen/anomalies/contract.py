@@ -121,11 +121,15 @@ class AnomalyType:
 
     def to_json(self, params: Any) -> dict[str, Any]:
         """Parameters as JSON types."""
-        return asdict(params)
+        return {name: _lists(value) for name, value in asdict(params).items()}
 
     def from_json(self, values: Mapping[str, Any]) -> Any:
         """Parameters from what `to_json` gave, also after a trip through a JSON file."""
         return self.params(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _lists(value: Any) -> Any:
+    return [_lists(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _tuples(value: Any) -> Any:

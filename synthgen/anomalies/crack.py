@@ -111,7 +111,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
     branching = uniform(rng, settings.branching_range) * step / scale / 100
     width = log_uniform(rng, (settings.width_px_range[0] * scale, settings.width_px_range[1] * scale))
     # a crack is thin against its length, whatever the part
-    width = round(max(min(width, 0.12 * length), 1.2), 4)
+    width = round(max(min(width, 0.12 * length), 1.6), 4)
     return CrackParams(
         style=settings.style,
         starts=tuple((y, x, uniform(rng, (0, 2 * np.pi))) for y, x in places),

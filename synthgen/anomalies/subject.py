@@ -55,11 +55,13 @@ class Subject:
 
     @cached_property
     def _texture(self) -> NDArray[np.float32]:
-        """(H/4, W/4) float32: standard deviation of the brightness within some 9 pixels of each place."""
-        half = self.luma[::2, ::2].astype(np.float32)
-        mean = cv2.blur(half, (5, 5))
-        variance = np.asarray(cv2.blur(half * half, (5, 5)), np.float32) - np.asarray(mean, np.float32) ** 2
-        return np.asarray(np.sqrt(np.maximum(variance, 0))[::2, ::2], np.float32)
+        """(H/4, W/4) float32: standard deviation of the brightness within some 10 of 512 pixels of each place."""
+        step = 2 if self.scale > 0.5 else 1  # large images can do with every other pixel
+        luma = self.luma[::step, ::step].astype(np.float32)
+        side = max(2 * round(5 * self.scale / step) + 1, 3)
+        mean = np.asarray(cv2.blur(luma, (side, side)), np.float32)
+        variance = np.asarray(cv2.blur(luma * luma, (side, side)), np.float32) - mean**2
+        return np.asarray(np.sqrt(np.maximum(variance, 0))[:: 4 // step, :: 4 // step], np.float32)
 
     def texture(self, box: Box) -> float:
         """How restless the surface is in a window: the median over it of the local standard deviation, in gray levels."""

@@ -1,9 +1,11 @@
 """A plan becomes shards in a folder: by worker processes, resumable at any moment, the same bytes whatever happens.
 
-`folder` keeps what is known about the output on disk, `task` makes one shard in a worker, `driver` runs the tasks.
+`folder` keeps what is known about the output on disk, `task` makes one shard in a worker, `backends` are where workers
+live, `driver` runs the tasks.
 """
 
+from synthgen.build.backends import dask_opener, open_loky
 from synthgen.build.driver import BuildResult, build
-from synthgen.build.folder import OutputFolder
+from synthgen.build.folder import OutputFolder, Part
 
-__all__ = ["BuildResult", "OutputFolder", "build"]
+__all__ = ["BuildResult", "OutputFolder", "Part", "build", "dask_opener", "open_loky"]

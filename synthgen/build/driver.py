@@ -1,13 +1,11 @@
-"""Runs the tasks of a plan over worker processes: one shard per task, no image crosses a process border.
+"""Runs the tasks of a plan over workers: one shard per task, no image crosses a process border.
 
-A worker that dies takes the whole pool with it (joblib's loky says so, and restarts nothing), so the shards that were in
+A worker that dies may take all others with it (joblib's loky says so, and restarts nothing), so the shards that were in
 the works are then made one at a time. A shard whose worker dies twice at the same sample loses that sample.
 """
 
-import os
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -15,17 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
-from synthgen.build.folder import OutputFolder, ShardReport, check_space
+from synthgen.build.backends import Opener, is_death, open_loky, usable_cores
+from synthgen.build.folder import OutputFolder, Part, ShardReport, check_space
 from synthgen.build.task import ShardTask, build_shard, progress_path
-from synthgen.errors import SynthgenError
+from synthgen.errors import StorageError, SynthgenError
 from synthgen.plan import Plan, PlannedShard
 
 _POLL_SECONDS = 0.2
 _MOST_DEATHS = 20  # of one shard's workers, before the build gives up
 _TRIES_PER_SAMPLE = 2
-_WATCH_SECONDS = 0.5
 _KILLER = "quarantined: making it killed the worker process"
 
 Progress = Callable[[int], None]
@@ -75,7 +72,14 @@ class InterruptedBuildError(SynthgenError):
         self.exit_status = 128 + number
 
 
-def build(plan: Plan, out: Path, jobs: int | None = None, progress: Progress | None = None) -> BuildResult:
+def build(
+    plan: Plan,
+    out: Path,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    opener: Opener = open_loky,
+    part: Part | None = None,
+) -> BuildResult:
     """Make what is missing of a plan in a folder.
 
     Args:
@@ -83,27 +87,27 @@ def build(plan: Plan, out: Path, jobs: int | None = None, progress: Progress | N
         out: the folder; made if need be. A second build with the same plan resumes.
         jobs: worker processes; None takes one per usable core.
         progress: called from time to time.
+        opener: opens the workers: `open_loky`, or what `dask_opener` gives.
+        part: make only these shards of the plan, beside other builds of other parts; a build without it, once all parts
+            are there, writes the manifest.
 
     Raises:
         UsageError: the folder belongs to something else.
         StorageError: no space, no permission, or a failing device.
         InterruptedBuildError: SIGINT or SIGTERM arrived.
     """
-    with _interruptible(), OutputFolder(out, plan) as folder:
+    shards = plan.shards if part is None else part.of(plan)
+    with _interruptible(), OutputFolder(out, plan, part) as folder:
         done = folder.finished()
-        missing = [shard for shard in plan.shards if shard.name not in done]
+        missing = [shard for shard in shards if shard.name not in done]
         check_space(out, sum(_least_bytes(plan, shard) for shard in missing))
-        already = sum(len(shard) for shard in plan.shards if shard.name in done)
-        run = _Run(plan, folder, progress or (lambda _: None), already)
+        already = sum(len(shard) for shard in shards if shard.name in done)
+        run = _Run(plan, folder, progress or (lambda _: None), already, opener)
         done.update(run.make(missing, jobs or usable_cores()))
-        reports = [done[shard.name] for shard in plan.shards]
-        folder.write_manifest(reports)
-        return BuildResult(out, tuple(reports), len(plan), already, folder.quarantined())
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        reports = [done[shard.name] for shard in shards]
+        if part is None:
+            folder.write_manifest(reports)
+        return BuildResult(out, tuple(reports), sum(len(shard) for shard in shards), already, folder.quarantined())
 
 
 def _least_bytes(plan: Plan, shard: PlannedShard) -> int:
@@ -117,8 +121,9 @@ def _least_bytes(plan: Plan, shard: PlannedShard) -> int:
 class _Run:
     """The shards of one build in the making."""
 
-    def __init__(self, plan: Plan, folder: OutputFolder, progress: Progress, already: int) -> None:
+    def __init__(self, plan: Plan, folder: OutputFolder, progress: Progress, already: int, opener: Opener) -> None:
         self._plan = plan
+        self._open = opener
         self._folder = folder
         self._progress = progress
         self._samples = self._told = already
@@ -138,27 +143,30 @@ class _Run:
         return self._reports
 
     def _run_pool(self, left: list[PlannedShard], jobs: int) -> list[PlannedShard]:
-        """Take shards off `left` and make them in parallel; after a death, return those that were in the works."""
+        """Take shards off `left` and make them in parallel; return those that may have killed a worker."""
         running: dict[Future[ShardReport], PlannedShard] = {}
-        with _pool(jobs) as pool:
+        suspects: list[PlannedShard] = []
+        with self._open(jobs) as workers:
             while left or running:
-                while left and len(running) < jobs:
+                while left and len(running) < workers.width:
                     try:
-                        future = pool.submit(build_shard, self._task(left[-1]))
+                        future = workers.submit(build_shard, self._task(left[-1]))
                     except Exception as error:
-                        if _is_death(error):  # between two looks
-                            return list(running.values())
+                        if is_death(error):  # between two looks
+                            return suspects + list(running.values())
                         raise
                     running[future] = left.pop()
                 finished, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                dead = [future for future in finished if _is_death(future.exception())]
+                dead = [future for future in finished if is_death(future.exception())]
                 for future in finished:
                     if future not in dead:
                         self._finish(running.pop(future), future.result())
-                if dead:
+                if dead and workers.falls_together:
                     return list(running.values())
+                suspects += [running.pop(future) for future in dead]
+                workers.check()
                 self._tell(sum(self._position(shard) for shard in running.values()))
-        return []
+        return suspects
 
     def _run_alone(self, shard: PlannedShard) -> None:
         """Make one shard in a worker of its own, leaving out what kills the worker again and again.
@@ -168,11 +176,12 @@ class _Run:
         deaths: Counter[str] = Counter()
         while deaths.total() < _MOST_DEATHS:
             killers = {name: _KILLER for name, count in deaths.items() if name and count >= _TRIES_PER_SAMPLE}
-            with _pool(1) as pool:
-                future = pool.submit(build_shard, self._task(shard, killers))
+            with self._open(1) as workers:
+                future = workers.submit(build_shard, self._task(shard, killers))
                 while not wait([future], timeout=_POLL_SECONDS).done:
+                    workers.check()
                     self._tell(self._position(shard))
-                if not _is_death(future.exception()):
+                if not is_death(future.exception()):
                     report = future.result()
                     self._folder.quarantine(killers)
                     self._finish(shard, report)
@@ -185,6 +194,11 @@ class _Run:
         )
 
     def _finish(self, shard: PlannedShard, report: ShardReport) -> None:
+        if not (self._folder.path / shard.name).is_file():
+            raise StorageError(
+                f"{self._folder.path / shard.name}: a worker has written it, but it is not here. "
+                "The workers of a cluster need the output folder under the same path."
+            )
         self._folder.append(report)
         self._reports[shard.name] = report
         self._samples += len(shard)
@@ -226,42 +240,6 @@ class _Run:
 
 def _prefix(shard: PlannedShard) -> str:
     return f"{shard.dataset}/{shard.category}/"
-
-
-def _is_death(error: BaseException | None) -> bool:
-    """Whether a worker died, rather than raised."""
-    from joblib.externals.loky import BrokenProcessPool
-
-    return isinstance(error, BrokenProcessPool)
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator[Any]:
-    """Worker processes of their own, killed when the block is left by an exception."""
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    pool = ProcessPoolExecutor(max_workers=jobs, initializer=_start_worker, initargs=(os.getpid(),), env=single)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=True, kill_workers=True)
-        raise
-    pool.shutdown(wait=True)
-
-
-def _start_worker(parent: int) -> None:
-    """Bind a worker to its build, whose process id is `parent`."""
-    # Ctrl-C reaches the whole process group; the build alone decides what becomes of its workers
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-
-
-def _follow(parent: int) -> None:
-    """End this process when its parent is gone: loky's workers would wait for work forever."""
-    while os.getppid() == parent:
-        time.sleep(_WATCH_SECONDS)
-    os._exit(1)
 
 
 @contextmanager

@@ -7,6 +7,9 @@
     *.h5              the shards
     .lock             held while a build runs
 
+Builds of parts of a plan share the folder: each has a journal, a quarantine and a lock of its own (`journal-0-49.jsonl`),
+which the build that completes the dataset takes in.
+
 All of it but the lock is a function of the plan, not of time, place or workers.
 """
 
@@ -14,6 +17,7 @@ import contextlib
 import fcntl
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,7 +26,7 @@ from typing import Any
 from synthgen import __version__
 from synthgen.errors import IntegrityError, StorageError, UsageError
 from synthgen.failpoints import reach
-from synthgen.plan import Plan
+from synthgen.plan import Plan, PlannedShard
 from synthgen.shards import ShardInfo
 from synthgen.shards.storage import storage_error, temporary_name
 
@@ -36,7 +40,7 @@ class ShardReport:
     Attributes:
         shard: the file.
         made: accepted samples by type.
-        redrawn: draws that were refused before an accepted or final one, by type.
+        redrawn: draws that were refused, by type and reason.
         rejected: [sample id, reason] of samples without an accepted draw.
         unreadable: [source, reason] of normal images that could not be read.
         warnings: what a person should know about single images.
@@ -44,7 +48,7 @@ class ShardReport:
 
     shard: ShardInfo
     made: dict[str, int] = field(default_factory=dict)
-    redrawn: dict[str, int] = field(default_factory=dict)
+    redrawn: dict[str, dict[str, int]] = field(default_factory=dict)
     rejected: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -56,6 +60,29 @@ class ShardReport:
         return cls(**values | {"shard": ShardInfo(**values["shard"])} | pairs)
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A contiguous run of a plan's shards, for one job of many: numbers from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    @property
+    def suffix(self) -> str:
+        """What sets the files of this part's build apart."""
+        return f"-{self.first}-{self.last}"
+
+    def of(self, plan: Plan) -> tuple[PlannedShard, ...]:
+        """The shards.
+
+        Raises:
+            UsageError: the plan has fewer.
+        """
+        if not 0 <= self.first <= self.last or self.first >= len(plan.shards):
+            raise UsageError(f"--shards {self.first}-{self.last}: the plan has shards 0 to {len(plan.shards) - 1}.")
+        return plan.shards[self.first : self.last + 1]
+
+
 class OutputFolder:
     """The folder of one build. Use it as a context manager: the lock is held inside.
 
@@ -64,41 +91,56 @@ class OutputFolder:
         StorageError: it cannot be made or written.
     """
 
-    def __init__(self, path: Path, plan: Plan) -> None:
-        """Take the folder of a plan; nothing is touched yet."""
+    def __init__(self, path: Path, plan: Plan, part: Part | None = None) -> None:
+        """Take the folder of a plan, or of a part of it; nothing is touched yet."""
         self.path = path
         self._plan = plan
-        self._lock: int | None = None
+        self._suffix = part.suffix if part else ""
+        self._shards = {shard.name for shard in (part.of(plan) if part else plan.shards)}
+        self._locks: list[int] = []
 
     def __enter__(self) -> "OutputFolder":
         """Lock the folder, check whose it is, write down what it is for, and sweep what a killed build left."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
         except (NotADirectoryError, FileExistsError) as error:
             raise UsageError(f"--out {self.path}: is or goes through a file. Choose a folder.") from error
         except OSError as error:
             raise storage_error(self.path / CONFIG, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise UsageError(
-                f"--out {self.path}: another build is running there. Wait for it, or choose another folder."
-            ) from error
+        if self._suffix:
+            self._lock(".lock", fcntl.LOCK_SH)
+            self._lock(f".lock{self._suffix}", fcntl.LOCK_EX)
+        else:
+            self._lock(".lock", fcntl.LOCK_EX)
         try:
             self._claim()
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             raise
         return self
 
+    def _lock(self, name: str, kind: int) -> None:
+        try:
+            self._locks.append(os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o644))
+            fcntl.flock(self._locks[-1], kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self._unlock()
+            raise UsageError(
+                f"--out {self.path}: another build is running there. Wait for it, or choose another folder."
+            ) from error
+        except OSError as error:
+            self._unlock()
+            raise storage_error(self.path / CONFIG, error) from error
+
+    def _unlock(self) -> None:
+        while self._locks:
+            os.close(self._locks.pop())
+
     def __exit__(self, *_: object) -> None:
         """Sweep what stopped workers left, and let the folder go."""
-        if self._lock is not None:
-            with contextlib.suppress(OSError):
-                self.sweep()
-            os.close(self._lock)
+        with contextlib.suppress(OSError):
+            self.sweep()
+        self._unlock()
 
     def _claim(self) -> None:
         config = {
@@ -111,7 +153,9 @@ class OutputFolder:
         if before.get("format") == config["format"]:
             _refuse_other(self.path, before.get("config"), config["config"])
         else:
-            others = [entry.name for entry in self.path.iterdir() if entry.name != ".lock" and not _is_temporary(entry)]
+            others = [
+                entry.name for entry in self.path.iterdir() if not entry.name.startswith(".lock") and not _is_temporary(entry)
+            ]
             if others:
                 (self.path / ".lock").unlink(missing_ok=True)
                 raise UsageError(
@@ -124,44 +168,54 @@ class OutputFolder:
     def sweep(self) -> None:
         """Remove the temporary files of workers that are gone."""
         for entry in self.path.iterdir():
-            if _is_temporary(entry):
+            if _is_temporary(entry) and (not self._suffix or any(name in entry.name for name in self._shards)):
                 entry.unlink(missing_ok=True)
 
     def finished(self) -> dict[str, ShardReport]:
-        """Reports of the shards that are there, by file name."""
-        return finished_shards(self.path)
+        """Reports of the shards that are there and need not be made again, by file name.
+
+        Where a normal image could not be read, it may have been repaired since: such a shard is made again.
+        """
+        return {name: report for name, report in finished_shards(self.path).items() if not report.unreadable}
 
     def append(self, report: ShardReport) -> None:
         """Add a finished shard to the journal; on the device when this returns."""
         reach("journal-before-append")
         line = _line(report)
+        journal = _parts_name(self.path / JOURNAL, self._suffix)
         try:
             # a line that a kill tore apart ends here; the reader passes over it
-            with (self.path / JOURNAL).open("ab") as file:
-                if file.tell() and not _ends_line(self.path / JOURNAL):
+            with journal.open("ab") as file:
+                if file.tell() and not _ends_line(journal):
                     file.write(b"\n")
                 file.write(line.encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise storage_error(self.path / JOURNAL, error) from error
+            raise storage_error(journal, error) from error
         reach("journal-after-append")
 
     def quarantined(self) -> dict[str, str]:
         """Samples to leave out, by id, and normal images, by `dataset/category/stem`, with the reason."""
-        path = self.path / QUARANTINE
-        return {str(key): str(value) for key, value in read_json(path).items()} if path.exists() else {}
+        return read_quarantine(self.path)
 
     def quarantine(self, reasons: Mapping[str, str]) -> None:
         """Leave samples or normal images out from now on."""
         if reasons:
-            write_atomically(self.path / QUARANTINE, self.quarantined() | dict(reasons))
+            write_atomically(_parts_name(self.path / QUARANTINE, self._suffix), self.quarantined() | dict(reasons))
 
     def write_manifest(self, reports: Iterable[ShardReport]) -> None:
         """Write `manifest.json`, which says that the dataset is complete, and the journal once more, in the plan's order."""
         reports = list(reports)
         reach("manifest-before")
         _replace(self.path / JOURNAL, "".join(_line(report) for report in reports))
+        if quarantined := self.quarantined():
+            write_atomically(self.path / QUARANTINE, quarantined)
+        for name in (JOURNAL, QUARANTINE):
+            for part in _parts(self.path / name):
+                part.unlink(missing_ok=True)
+        for lock in self.path.glob(".lock-*"):
+            lock.unlink(missing_ok=True)
         write_atomically(self.path / MANIFEST, manifest(self._plan, reports))
 
 
@@ -189,13 +243,14 @@ def _line(report: ShardReport) -> str:
 
 def manifest(plan: Plan, reports: list[ShardReport]) -> dict[str, Any]:
     """What a dataset says about itself as a whole."""
-    made: dict[str, dict[str, int]] = {}
+    made: dict[str, Counter[str]] = {}
+    redrawn: dict[str, dict[str, Counter[str]]] = {}
     shards = {shard.name: shard for shard in plan.shards}
     for report in reports:
-        shard = shards[report.shard.name]
-        counts = made.setdefault(f"{shard.dataset}/{shard.category}", {})
-        for name, count in report.made.items():
-            counts[name] = counts.get(name, 0) + count
+        place = f"{shards[report.shard.name].dataset}/{shards[report.shard.name].category}"
+        made.setdefault(place, Counter()).update(report.made)
+        for name, reasons in report.redrawn.items():
+            redrawn.setdefault(place, {}).setdefault(name, Counter()).update(reasons)
     return {
         "format": "synthgen-dataset",
         "format_version": 1,
@@ -205,34 +260,42 @@ def manifest(plan: Plan, reports: list[ShardReport]) -> dict[str, Any]:
         "licences": {scan.dataset: scan.licence for scan in plan.scans},
         "planned": len(plan),
         "made": made,
-        "redrawn": _total(report.redrawn for report in reports),
+        "redrawn": redrawn,
         "rejected": [list(pair) for report in reports for pair in report.rejected],
         "unreadable": [list(pair) for report in reports for pair in report.unreadable],
         "shards": [asdict(report.shard) for report in reports],
     }
 
 
-def _total(counts: Iterable[dict[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for one in counts:
-        for name, count in one.items():
-            total[name] = total.get(name, 0) + count
-    return total
-
-
 def read_journal(folder: Path) -> dict[str, ShardReport]:
-    """The reports in a folder's journal, by shard name; a later line replaces an earlier one, a torn line is passed over."""
-    path = folder / JOURNAL
-    if not path.exists():
-        return {}
+    """The reports in a folder's journals, by shard name; a later line replaces an earlier one, a torn line is passed over."""
     reports: dict[str, ShardReport] = {}
-    for line in path.read_bytes().split(b"\n"):
-        try:
-            report = ShardReport.from_json(json.loads(line))
-        except (ValueError, TypeError, KeyError):
-            continue
-        reports[report.shard.name] = report
+    for path in (folder / JOURNAL, *_parts(folder / JOURNAL)):
+        for line in path.read_bytes().split(b"\n") if path.exists() else ():
+            try:
+                report = ShardReport.from_json(json.loads(line))
+            except (ValueError, TypeError, KeyError):
+                continue
+            reports[report.shard.name] = report
     return reports
+
+
+def read_quarantine(folder: Path) -> dict[str, str]:
+    """What a folder's builds left out, with the reason."""
+    found: dict[str, str] = {}
+    for path in (folder / QUARANTINE, *_parts(folder / QUARANTINE)):
+        if path.exists():
+            found |= {str(key): str(value) for key, value in read_json(path).items()}
+    return found
+
+
+def _parts_name(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.stem}{suffix}{path.suffix}")
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files that builds of parts have in place of `path`."""
+    return sorted(path.parent.glob(f"{path.stem}-*{path.suffix}"))
 
 
 def finished_shards(folder: Path) -> dict[str, ShardReport]:

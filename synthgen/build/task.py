@@ -79,7 +79,7 @@ class _Builder:
         self._settings: dict[str, TypeSettings] = {name: task.recipe.settings(name) for name in task.recipe.types}
         self._done = 0
         self._made: Counter[str] = Counter()
-        self._redrawn: Counter[str] = Counter()
+        self._redrawn: dict[str, Counter[str]] = {}
         self._rejected: list[tuple[str, str]] = []
         self._unreadable: list[tuple[str, str]] = []
         self._warnings: list[str] = []
@@ -107,7 +107,8 @@ class _Builder:
                 self._add_source(writer, source)
             self._note("")  # whatever kills from here on, it is no sample
             info = writer.finish()
-        return ShardReport(info, dict(self._made), dict(self._redrawn), self._rejected, self._unreadable, self._warnings)
+        redrawn = {name: dict(reasons) for name, reasons in self._redrawn.items() if reasons}
+        return ShardReport(info, dict(self._made), redrawn, self._rejected, self._unreadable, self._warnings)
 
     def _add_source(self, writer: ShardWriter, source: NormalSource) -> None:
         specs = specs_of(self._task.recipe, self._task.shard, source)
@@ -140,7 +141,8 @@ class _Builder:
         """The sample; the untouched normal image if making it has killed workers before."""
         if spec.sample_id in self._task.quarantined:
             return untouched(spec, prepared.normal, self._task.quarantined[spec.sample_id])
-        return make_sample(spec, prepared, self._settings[spec.type], self._task.recipe.seed)
+        refused = self._redrawn.setdefault(spec.type, Counter())
+        return make_sample(spec, prepared, self._settings[spec.type], self._task.recipe.seed, refused)
 
     def _count(self, sample: Sample) -> None:
         self._done += 1
@@ -148,8 +150,6 @@ class _Builder:
             self._rejected.append((sample.spec.sample_id, sample.rejected))
         else:
             self._made[sample.spec.type] += 1
-        if sample.attempt:
-            self._redrawn[sample.spec.type] += sample.attempt
 
     def _note(self, what: str) -> None:
         """Say what is being worked on: the progress bar reads it, and it tells who killed this process."""

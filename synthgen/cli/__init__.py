@@ -7,11 +7,11 @@ samples rejected than allowed); 130 or 143 interrupted, and resumable.
 import sys
 
 from synthgen.cli.app import app
-from synthgen.cli.looking import info, list_, status, verify, view
-from synthgen.cli.making import build, demo, plan, replay
+from synthgen.cli.looking import diff, info, list_, status, verify, view
+from synthgen.cli.making import build, demo, init, plan, replay
 from synthgen.errors import SynthgenError
 
-for command in (build, demo, plan, replay, view, info, status, verify):
+for command in (build, demo, plan, init, replay, view, info, diff, status, verify):
     app.command()(command)
 app.command("list")(list_)
 

@@ -142,3 +142,32 @@ def view(
     categories = tuple(part.strip() for part in category.split(",")) if category else ()
     types = tuple(canonical_type(part) for part in type_.split(",")) if type_ else ()
     typer.echo(str(write_sheet(folder, out, Selection(categories, types, n), per_row)))
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="A dataset.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    json: Json = False,
+) -> None:
+    """Say how two datasets differ: in their making, and which samples.
+
+    [bold]Example[/bold]
+
+      synthgen diff synthgen-out/visa-old synthgen-out/visa
+    """
+    from synthgen.report.difference import compare
+
+    found = compare(first, second)
+    if json:
+        print_json(found.to_json())
+        return
+    for line in found.config:
+        typer.echo(line)
+    for title, ids in (
+        (f"only in {first}", found.only_first),
+        (f"only in {second}", found.only_second),
+        ("changed", found.changed),
+    ):
+        shown = "".join(f"\n  {sample}" for sample in ids[:5]) + (f"\n  ... and {len(ids) - 5} more" if len(ids) > 5 else "")
+        typer.echo(f"{title}: {len(ids)}{shown}")
+    typer.echo(f"equal: {found.same}")

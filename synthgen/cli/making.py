@@ -8,10 +8,11 @@ import typer
 
 from synthgen.cli import options as o
 from synthgen.cli.app import Json, console, print_json, stdout_console
-from synthgen.errors import InputDataError, IntegrityError, PartialBuildError, UsageError, suggest
+from synthgen.errors import InputDataError, IntegrityError, PartialBuildError, StorageError, UsageError, suggest
 
 if TYPE_CHECKING:
-    from synthgen.build import BuildResult
+    from synthgen.build import BuildResult, Part
+    from synthgen.build.backends import Opener
     from synthgen.plan import Plan
 
 
@@ -38,6 +39,9 @@ def build(
     max_rejected: o.MaxRejected = None,
     out: o.Out = None,
     jobs: o.Jobs = None,
+    backend: o.BackendOption = "loky",
+    scheduler: o.Scheduler = None,
+    shards: o.Shards = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be made, and stop.")] = False,
     json: Json = False,
 ) -> None:
@@ -61,7 +65,7 @@ def build(
         return
     folder = out or Path("synthgen-out") / made.recipe.name
     _refuse_inside(folder, made, root, recipe is not None)
-    result = _run(made, folder, jobs)
+    result = _run(made, folder, jobs, o.opener_of(backend, scheduler), o.part_of(shards))
     if json:
         print_json(_result_json(result))
     else:
@@ -89,6 +93,34 @@ def demo(
     console().print(f"Look at {sheet}; `synthgen info {out}` says what is in it.", markup=False)
     typer.echo(str(sheet))
     _judge(made, result)
+
+
+def init(
+    path: Annotated[Path, typer.Argument(help="The file to write; it must not exist.")] = Path("recipe.yaml"),
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of recipes instead.")] = False,
+) -> None:
+    """Write a commented recipe to start from.
+
+    [bold]Examples[/bold]
+
+      synthgen init my-set.yaml
+
+      synthgen init --schema > recipe.schema.json
+    """
+    from synthgen.recipe_schema import recipe_schema, starter_recipe
+
+    if schema:
+        print_json(recipe_schema())
+        return
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(starter_recipe())
+    except FileExistsError as error:
+        raise UsageError(f"{path}: exists already. Give another name.") from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror}).") from error
+    console().print(f"Edit {path}, then: synthgen build --recipe {path} --root DIR", markup=False)
+    typer.echo(str(path))
 
 
 def plan(
@@ -180,8 +212,11 @@ def _refuse_inside(folder: Path, made: "Plan", root: Path | None, in_recipe: boo
             raise UsageError(f"--out {folder}: lies inside the dataset {place}, which is only read. Choose another folder.")
 
 
-def _run(made: "Plan", folder: Path, jobs: int | None) -> "BuildResult":
+def _run(
+    made: "Plan", folder: Path, jobs: int | None, opener: "Opener | None" = None, part: "Part | None" = None
+) -> "BuildResult":
     """Build with a progress bar (on a terminal) or a line now and then, and say what was found before."""
+    from synthgen.build.backends import open_loky
     from synthgen.build.driver import InterruptedBuildError, build
     from synthgen.cli.progress import progress_display
     from synthgen.report.tables import scan_table
@@ -190,8 +225,9 @@ def _run(made: "Plan", folder: Path, jobs: int | None) -> "BuildResult":
     for scan in made.scans:
         talk.print(scan_table(scan))
     try:
-        with progress_display(len(made)) as advance:
-            result = build(made, folder, jobs, advance)
+        total = sum(len(shard) for shard in (part.of(made) if part else made.shards))
+        with progress_display(total) as advance:
+            result = build(made, folder, jobs, advance, opener or open_loky, part)
     except InterruptedBuildError as error:
         command = " ".join(_quoted(argument) for argument in ["synthgen", *sys.argv[1:]])
         name = str(error)

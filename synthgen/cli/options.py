@@ -9,9 +9,11 @@ import typer
 from synthgen.errors import UsageError, suggest
 
 if TYPE_CHECKING:
+    from synthgen.build import Part
+    from synthgen.build.backends import Opener
     from synthgen.plan import Plan
 
-_SOURCE, _WHAT, _HOW = "What to start from", "What to make", "How to store it"
+_SOURCE, _WHAT, _HOW, _WHERE = "What to start from", "What to make", "How to store it", "Where to make it"
 
 Dataset = Annotated[
     str | None,
@@ -91,7 +93,24 @@ MaxRejected = Annotated[
     typer.Option(help="Share of rejected samples beyond which the exit status is 6 (default: 0.02).", rich_help_panel=_HOW),
 ]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: one per core.", rich_help_panel=_HOW)
+    int | None, typer.Option("--jobs", "-j", min=1, help="Worker processes; default: one per core.", rich_help_panel=_WHERE)
+]
+BackendOption = Annotated[
+    str,
+    typer.Option(
+        "--backend", help="loky: processes here; dask: a cluster's workers, with --scheduler.", rich_help_panel=_WHERE
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786; all must see --out.", rich_help_panel=_WHERE),
+]
+Shards = Annotated[
+    str | None,
+    typer.Option(
+        help="Only these shards of the plan, such as 0-49: one job of many. A last build without it completes.",
+        rich_help_panel=_WHERE,
+    ),
 ]
 Out = Annotated[Path | None, typer.Option(help="Folder for the shards (default: synthgen-out/NAME).", rich_help_panel=_HOW)]
 
@@ -194,6 +213,29 @@ def _size(text: str) -> Any:
     if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--size {text}: expected one number, or HEIGHTxWIDTH such as 256x320.")
     return [int(part) for part in parts] if len(parts) == 2 else int(parts[0])
+
+
+def opener_of(backend: str, scheduler: str | None) -> "Opener":
+    """What `--backend` and `--scheduler` ask for."""
+    from synthgen.build import dask_opener, open_loky
+
+    if backend not in ("loky", "dask"):
+        raise UsageError(f"--backend {backend}: there is no such backend.{suggest(backend, ['loky', 'dask'])}")
+    if (backend == "dask") != (scheduler is not None):
+        raise UsageError("--backend dask and --scheduler ADDRESS go together.")
+    return open_loky if scheduler is None else dask_opener(scheduler)
+
+
+def part_of(text: str | None) -> "Part | None":
+    """What `--shards` asks for."""
+    from synthgen.build import Part
+
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    if not first.isdigit() or (dash and not last.isdigit()):
+        raise UsageError(f"--shards {text}: expected a number, or two such as 0-49.")
+    return Part(int(first), int(last) if dash else int(first))
 
 
 def _share(text: str) -> float:

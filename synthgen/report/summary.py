@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.build.folder import CONFIG, MANIFEST, QUARANTINE, finished_shards, read_json
+from synthgen.build.folder import CONFIG, MANIFEST, finished_shards, read_json, read_quarantine
 from synthgen.errors import InputDataError
 from synthgen.shards import ShardDataset
 
@@ -99,7 +99,7 @@ def status(folder: Path) -> dict[str, Any]:
         "samples": [sum(planned[name] for name in done if name in planned), sum(planned.values())],
         "rejected": sum(len(report.rejected) for report in done.values()),
         "unreadable": sorted({source for report in done.values() for source, _ in report.unreadable}),
-        "quarantined": read_json(folder / QUARANTINE) if (folder / QUARANTINE).exists() else {},
+        "quarantined": read_quarantine(folder),
     }
 
 

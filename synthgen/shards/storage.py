@@ -50,8 +50,8 @@ class RememberingFile(io.FileIO):
 
 
 def temporary_name(path: Path) -> Path:
-    """The name under which this process writes `path`, in the same folder."""
-    return path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    """The name under which this process writes `path`, in the same folder, which other machines may write to."""
+    return path.with_name(f".tmp-{path.name}-{os.uname().nodename}-{os.getpid()}")
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:

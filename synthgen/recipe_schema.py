@@ -1,0 +1,88 @@
+"""Recipes for people who write them: a JSON Schema for editors, and a commented recipe to start from."""
+
+from typing import Any
+
+from synthgen.anomalies import ALIASES, TYPES
+from synthgen.anomalies.subject import MATERIALS
+from synthgen.datasets import dataset_names
+from synthgen.foreground import MODES
+from synthgen.recipe import Recipe
+
+
+def recipe_schema() -> dict[str, Any]:
+    """A JSON Schema (draft 2020-12) of recipe files; editors complete and check with it."""
+    schema = Recipe.model_json_schema()
+    definitions: dict[str, Any] = schema["$defs"]
+    common = definitions.pop("TypeRecipe")["properties"]
+    for name, kind in TYPES.items():
+        own = kind.settings.model_json_schema()
+        own["properties"] = own["properties"] | common  # style may be left to the recipe
+        own["additionalProperties"] = False
+        definitions[name] = own
+    names = {name: {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]} for name in TYPES}
+    names |= {alias: names[name] for alias, name in ALIASES.items()}
+    schema["properties"]["types"] = {
+        "anyOf": [
+            {"type": "object", "properties": names, "additionalProperties": False, "minProperties": 1},
+            {"type": "array", "items": {"enum": [*names]}, "uniqueItems": True, "minItems": 1},
+        ]
+    }
+    schema["properties"]["datasets"]["propertyNames"] = {"enum": dataset_names()}
+    one = {"type": "integer", "minimum": 16, "maximum": 4096}
+    schema["properties"]["size"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 2, "maxItems": 2}]}
+    schema["properties"]["foreground"]["enum"] = [*MODES]
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "synthgen recipe"} | schema
+
+
+def starter_recipe() -> str:
+    """A recipe with every field, its default, and what it means."""
+    lines = [
+        "# A recipe for `synthgen build --recipe THIS_FILE --root DIR`. Everything with a # in front is the default.",
+        "kind: recipe",
+        "name: my-set",
+        "",
+        "# Where normal images come from: " + ", ".join(dataset_names()) + ".",
+        "datasets:",
+        "  folder:",
+        f"    material: metal          # {', '.join(MATERIALS)}",
+        "    # categories: [one, two]   # all of them",
+        "    # per_image: 3             # instead of the recipe's",
+        "",
+    ]
+    lines += [
+        *_fields(),
+        "",
+        "# What is made of them. Each type may have per_image, style, strength and settings of its own.",
+        "types:",
+    ]
+    for name, kind in TYPES.items():
+        settings = kind.settings()
+        lines.append(f"  {name}:")
+        lines += [
+            f"    # {field}: {_yaml(getattr(settings, field))}" for field in kind.settings.model_fields if field != "style"
+        ]
+    return "\n".join(lines) + "\n"
+
+
+_MEANINGS = {
+    "size": "pixels, or [height, width]",
+    "seed": "another seed gives other samples",
+    "per_image": "samples per normal image and type",
+    "share": "of each category's normal images",
+    "style": "realistic or paper",
+    "strength": "subtle, normal or strong",
+    "foreground": ", ".join(MODES),
+    "layout": "delta, or dense: a whole image per row",
+    "base_compression": "none, or gzip: smaller, slower to read",
+    "samples_per_shard": "at most",
+    "max_rejected": "share beyond which a build ends with exit status 6",
+}
+
+
+def _fields() -> list[str]:
+    defaults = {name: field.default for name, field in Recipe.model_fields.items()} | {"size": 512}
+    return [f"# {name}: {_yaml(defaults[name])}".ljust(28) + f"# {meaning}" for name, meaning in _MEANINGS.items()]
+
+
+def _yaml(value: Any) -> str:
+    return f"[{', '.join(f'{v:g}' for v in value)}]" if isinstance(value, tuple) else str(value)
