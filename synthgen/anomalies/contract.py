@@ -6,7 +6,7 @@ parameters stored with it, and whether it is made in memory or on disk does not 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -121,7 +121,7 @@ class AnomalyType:
 
     def to_json(self, params: Any) -> dict[str, Any]:
         """Parameters as JSON types."""
-        return {name: _lists(value) for name, value in asdict(params).items()}
+        return {field.name: _lists(getattr(params, field.name)) for field in fields(params)}
 
     def from_json(self, values: Mapping[str, Any]) -> Any:
         """Parameters from what `to_json` gave, also after a trip through a JSON file."""

@@ -198,8 +198,10 @@ def render_one(subject: Subject, params: CorrosionParams) -> Rendered:
         body = (coverage >= 0.5).astype(np.uint8)
     if not body.any():
         return NOTHING
-    texture = fractal_noise(body.shape, max(params.cell * 0.6, 6 * subject.scale), table, 3, 0.6, (y0 + 4096, x0 + 4096))
-    texture /= np.float32(noise_std(3, 0.6))
+    cell = max(params.cell * 0.6, 6 * subject.scale, 2)
+    octaves = _octaves(cell, 3)
+    texture = fractal_noise(body.shape, cell, table, octaves, 0.6, (y0 + 4096, x0 + 4096))
+    texture /= np.float32(noise_std(octaves, 0.6))
     changed = _paint(subject, params, mode, box, depth.astype(np.float32), coverage.astype(np.float32), texture, rng)
     return finish(subject.pixels, box, changed, body, fg)
 
@@ -217,8 +219,14 @@ def _depth(table: NDArray[np.uint8], params: CorrosionParams, box: Box) -> Field
         dx = (np.arange(left, right, dtype=np.float32) - np.float32(x - x0)) / np.float32(radius)
         window = depth[top:bottom, left:right]
         np.maximum(window, 1 - np.sqrt(dy[:, None] ** 2 + dx[None, :] ** 2), out=window)
-    edge = fractal_noise(depth.shape, params.cell, table, 4, 0.55, (y0, x0)) / np.float32(noise_std(4, 0.55))
+    octaves = _octaves(params.cell, 4)
+    edge = fractal_noise(depth.shape, params.cell, table, octaves, 0.55, (y0, x0)) / np.float32(noise_std(octaves, 0.55))
     return depth + np.float32(params.ragged) * edge
+
+
+def _octaves(cell: float, most: int) -> int:
+    """Octaves of noise that pixels can show: the finest lattice has cells of a pixel and a half."""
+    return int(np.clip(1 + np.floor(np.log2(max(cell / 1.5, 1))), 1, most))
 
 
 def _paint(

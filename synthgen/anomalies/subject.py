@@ -30,6 +30,9 @@ class Subject:
     @cached_property
     def is_gray(self) -> bool:
         """Whether the three channels are equal everywhere."""
+        few = self.pixels[::16, ::16]
+        if (few != few[..., :1]).any():
+            return False
         r, g, b = cv2.split(self.pixels)
         return bool(np.array_equal(r, g) and np.array_equal(g, b))
 
@@ -59,9 +62,10 @@ class Subject:
         step = 2 if self.scale > 0.5 else 1  # large images can do with every other pixel
         luma = self.luma[::step, ::step].astype(np.float32)
         side = max(2 * round(5 * self.scale / step) + 1, 3)
-        mean = np.asarray(cv2.blur(luma, (side, side)), np.float32)
-        variance = np.asarray(cv2.blur(luma * luma, (side, side)), np.float32) - mean**2
-        return np.asarray(np.sqrt(np.maximum(variance, 0))[:: 4 // step, :: 4 // step], np.float32)
+        every = (slice(None, None, 4 // step),) * 2
+        mean = np.asarray(cv2.blur(luma, (side, side)), np.float32)[every]
+        square = np.asarray(cv2.blur(luma * luma, (side, side)), np.float32)[every]
+        return np.asarray(np.sqrt(np.maximum(square - mean**2, 0)), np.float32)
 
     def texture(self, box: Box) -> float:
         """How restless the surface is in a window: the median over it of the local standard deviation, in gray levels."""
@@ -81,10 +85,12 @@ class Subject:
         A step blurred by a Gaussian changes by erf(d / (2 sqrt(2) sigma)) of its height over d pixels across its middle;
         the changes over one and over two pixels at the steepest places give sigma.
         """
-        luma = self.luma.astype(np.int16)
-        two = np.abs(luma[::2, 2:] - luma[::2, :-2])
-        steep = two >= np.percentile(two, 99.5)
-        one = np.maximum(np.abs(luma[::2, 1:-1] - luma[::2, :-2]), np.abs(luma[::2, 2:] - luma[::2, 1:-1]))[steep]
+        luma = self.luma[:: 4 if self.scale > 0.5 else 1].astype(np.int16)
+        two = np.abs(luma[:, 2:] - luma[:, :-2])
+        # the steepest 0.5 %, by counting: there are few levels
+        counts = np.bincount(two.ravel(), minlength=256)[::-1].cumsum()
+        steep = two >= 255 - int(np.argmax(counts >= max(0.005 * two.size, 1)))
+        one = np.maximum(np.abs(luma[:, 1:-1] - luma[:, :-2]), np.abs(luma[:, 2:] - luma[:, 1:-1]))[steep]
         ratio = float(two[steep].mean()) / max(float(one.mean()), 1e-3)
         return float(np.clip(np.interp(ratio, (1.0, 1.24, 1.55, 1.78, 1.9), (0.4, 0.5, 0.8, 1.3, 2.5)), 0.4, 2.5))
 
@@ -94,10 +100,13 @@ class Subject:
         side = 2 * round(2 * self.scale) + 1
         eroded = cv2.erode(self.foreground, np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
         labels, stats = self._components
-        kept = np.bincount(labels[eroded > 0], minlength=len(stats))
-        thin = kept == 0
+        inside = np.flatnonzero(eroded.view(np.bool_))  # four times as fast as on bytes
+        if len(stats) == 2 and len(inside):  # one part, and not a thin one: nothing to add
+            return inside
+        thin = np.bincount(labels.ravel()[inside], minlength=len(stats)) == 0
         thin[0] = False
-        inside = np.flatnonzero((eroded > 0) | thin[labels])
+        if thin.any():
+            inside = np.flatnonzero((eroded > 0) | thin[labels])
         return inside if len(inside) else np.arange(self.foreground.size)
 
     @cached_property

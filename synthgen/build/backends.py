@@ -108,22 +108,38 @@ class _Dask:
         self._executor = executor
         self._address = address
         self._last_seen = time.monotonic()
-        self.width = max(sum(client.nthreads().values()), 1)
+        self.width = 1
+        self.check()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
         future: Future[Any] = self._executor.submit(function, *arguments)
         return future
 
     def check(self) -> None:
-        """Dask itself waits forever for workers that do not come back."""
+        """Dask itself waits forever for workers that do not come back; and its workers come and go, so the width does."""
+        threads = self._threads()
         now = time.monotonic()
-        if self._client.nthreads():
+        self.width = max(threads, 1)
+        if threads:
             self._last_seen = now
         elif now - self._last_seen > _NO_WORKERS_SECONDS:
             raise SynthgenError(
                 f"--scheduler {self._address}: it has had no workers for {_NO_WORKERS_SECONDS:.0f} s. "
                 "Start `dask worker` processes, and run the same command again."
             )
+
+    def _threads(self) -> int:
+        """Tasks that the cluster can run at a time."""
+        try:
+            if self._client.status == "running":
+                return sum(self._client.nthreads().values())
+        except OSError:  # TimeoutError and Dask's CommClosedError are such
+            pass
+        # Dask gives up a client's tasks with its connection, so there is nothing to wait for
+        raise SynthgenError(
+            f"--scheduler {self._address}: the connection to it was lost. "
+            "See to it that it runs, and run the same command again: it goes on where it stopped."
+        )
 
 
 def dask_opener(address: str) -> Opener:
@@ -141,6 +157,7 @@ def dask_opener(address: str) -> Opener:
             raise UsageError("--backend dask needs the extra: pip install 'synthgen[dask]'.") from error
         connect: Any = distributed.Client  # has no types
         try:
+            distributed.comm.get_address_host_port(address)  # a Client that fails on it leaves a traceback behind
             client = connect(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise UsageError(f"--scheduler {address}: no Dask scheduler answers there ({error}).") from error

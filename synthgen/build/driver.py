@@ -157,6 +157,7 @@ class _Run:
                         raise
                     running[future] = left.pop()
                 finished, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                workers.check()
                 dead = [future for future in finished if is_death(future.exception())]
                 for future in finished:
                     if future not in dead:
@@ -164,7 +165,6 @@ class _Run:
                 if dead and workers.falls_together:
                     return list(running.values())
                 suspects += [running.pop(future) for future in dead]
-                workers.check()
                 self._tell(sum(self._position(shard) for shard in running.values()))
         return suspects
 
@@ -181,6 +181,7 @@ class _Run:
                 while not wait([future], timeout=_POLL_SECONDS).done:
                     workers.check()
                     self._tell(self._position(shard))
+                workers.check()
                 if not is_death(future.exception()):
                     report = future.result()
                     self._folder.quarantine(killers)

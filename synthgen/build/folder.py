@@ -31,6 +31,7 @@ from synthgen.shards import ShardInfo
 from synthgen.shards.storage import storage_error, temporary_name
 
 CONFIG, JOURNAL, QUARANTINE, MANIFEST = "config.json", "journal.jsonl", "quarantine.json", "manifest.json"
+_CLAIM = ".lock-claim"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,10 @@ class Part:
             raise UsageError(f"--shards {self.first}-{self.last}: the plan has shards 0 to {len(plan.shards) - 1}.")
         return plan.shards[self.first : self.last + 1]
 
+    def meets(self, other: "Part") -> bool:
+        """Whether both have a shard in common."""
+        return self.first <= other.last and other.first <= self.last
+
 
 class OutputFolder:
     """The folder of one build. Use it as a context manager: the lock is held inside.
@@ -95,9 +100,10 @@ class OutputFolder:
         """Take the folder of a plan, or of a part of it; nothing is touched yet."""
         self.path = path
         self._plan = plan
+        self._part = part
         self._suffix = part.suffix if part else ""
         self._shards = {shard.name for shard in (part.of(plan) if part else plan.shards)}
-        self._locks: list[int] = []
+        self._locks: dict[str, int] = {}
 
     def __enter__(self) -> "OutputFolder":
         """Lock the folder, check whose it is, write down what it is for, and sweep what a killed build left."""
@@ -107,42 +113,55 @@ class OutputFolder:
             raise UsageError(f"--out {self.path}: is or goes through a file. Choose a folder.") from error
         except OSError as error:
             raise storage_error(self.path / CONFIG, error) from error
-        if self._suffix:
-            self._lock(".lock", fcntl.LOCK_SH)
-            self._lock(f".lock{self._suffix}", fcntl.LOCK_EX)
-        else:
-            self._lock(".lock", fcntl.LOCK_EX)
         try:
+            self._lock_all()
             self._claim()
         except BaseException:
-            self._unlock()
+            self._unlock(*self._locks)
             raise
         return self
 
+    def _lock_all(self) -> None:
+        """Keep out whoever would make the same shards; a part also keeps out the parts that it meets."""
+        if self._part is None:
+            self._lock(".lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        self._lock(".lock", fcntl.LOCK_SH | fcntl.LOCK_NB)
+        own = f".lock{self._suffix}"
+        self._lock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for other in sorted(path.name for path in self.path.glob(".lock-*-*")):
+            if other != own and self._part.meets(Part(*map(int, other.split("-")[1:]))):
+                self._lock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
     def _lock(self, name: str, kind: int) -> None:
         try:
-            self._locks.append(os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o644))
-            fcntl.flock(self._locks[-1], kind | fcntl.LOCK_NB)
+            self._locks[name] = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._locks[name], kind)
         except BlockingIOError as error:
-            self._unlock()
             raise UsageError(
                 f"--out {self.path}: another build is running there. Wait for it, or choose another folder."
             ) from error
         except OSError as error:
-            self._unlock()
             raise storage_error(self.path / CONFIG, error) from error
 
-    def _unlock(self) -> None:
-        while self._locks:
-            os.close(self._locks.pop())
+    def _unlock(self, *names: str) -> None:
+        for name in names:
+            os.close(self._locks.pop(name))
 
     def __exit__(self, *_: object) -> None:
         """Sweep what stopped workers left, and let the folder go."""
         with contextlib.suppress(OSError):
             self.sweep()
-        self._unlock()
+        self._unlock(*self._locks)
 
     def _claim(self) -> None:
+        """Check whose the folder is, and write down what it is for; parts that start together take turns."""
+        self._lock(_CLAIM, fcntl.LOCK_EX)
+        self._check_and_note()
+        self._unlock(_CLAIM)
+        self.sweep()
+
+    def _check_and_note(self) -> None:
         config = {
             "format": "synthgen-build",
             "config": json.loads(self._plan.config_json),
@@ -157,19 +176,22 @@ class OutputFolder:
                 entry.name for entry in self.path.iterdir() if not entry.name.startswith(".lock") and not _is_temporary(entry)
             ]
             if others:
-                (self.path / ".lock").unlink(missing_ok=True)
+                for name in self._locks:
+                    (self.path / name).unlink(missing_ok=True)
                 raise UsageError(
                     f"--out {self.path}: is not empty and no build of ours ({', '.join(sorted(others)[:3])}, ...). "
                     "Choose another folder."
                 )
             write_atomically(path, config)
-        self.sweep()
 
     def sweep(self) -> None:
-        """Remove the temporary files of workers that are gone."""
+        """Remove the temporary files of workers that are gone; a part leaves other parts' shards alone."""
         for entry in self.path.iterdir():
-            if _is_temporary(entry) and (not self._suffix or any(name in entry.name for name in self._shards)):
+            if _is_temporary(entry) and (self._part is None or self._is_ours(entry.name)):
                 entry.unlink(missing_ok=True)
+
+    def _is_ours(self, temporary: str) -> bool:
+        return any(temporary == f".progress-{name}" or temporary.startswith(f".tmp-{name}-") for name in self._shards)
 
     def finished(self) -> dict[str, ShardReport]:
         """Reports of the shards that are there and need not be made again, by file name.
