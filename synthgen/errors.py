@@ -41,9 +41,14 @@ class PartialBuildError(SynthgenError):
     exit_status = 6
 
 
+_MOST_LISTED = 40
+
+
 def suggest(wrong: str, known: "list[str]") -> str:
     """`" Did you mean 'crack'?"` when one of `known` is close to `wrong`, else the list of what is known."""
     import difflib
 
     close = difflib.get_close_matches(wrong.lower(), known, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else f" Known: {', '.join(known)}."
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Known: {', '.join(dict.fromkeys(known))}." if len(known) <= _MOST_LISTED else ""

@@ -93,7 +93,7 @@ class Plan:
             step = max(len(category.used) // _VOTERS, 1)
             for source in category.used[::step][:_VOTERS]:
                 try:
-                    images.append(read_normal(source, self.recipe.size).pixels)
+                    images.append(read_normal(source, self.recipe.size, self.recipe.datasets[scan.dataset].bit_depth).pixels)
                 except InputDataError:
                     continue  # the build reports it where its samples are missing
         return choose_method(self.recipe.foreground, hint, self.foreground_masks, images)

@@ -53,6 +53,7 @@ class DatasetRecipe(_Strict):
         categories: which ones; None for all.
         per_image: samples per normal image and type; None takes the recipe's number.
         material: of all its categories, instead of what is known about them.
+        bit_depth: how many of a 16-bit file's bits hold data (cameras of 12 bits write 4095 for white).
         normals: how many normal images each category must have; a build that finds fewer does not begin.
         leave_out: `category/type` -> how many samples not to make, from the end (a published set may lack some).
     """
@@ -60,6 +61,7 @@ class DatasetRecipe(_Strict):
     categories: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     per_image: PerImage | None = None
     material: Material = None
+    bit_depth: Annotated[int, Field(ge=8, le=16)] = 16
     normals: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     leave_out: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
 
@@ -89,7 +91,7 @@ class Recipe(_Strict):
     kind: Literal["recipe"] = "recipe"
     name: str = "custom"
     datasets: dict[str, DatasetRecipe] = Field(min_length=1)
-    types: dict[str, TypeRecipe] = Field(min_length=1)
+    types: dict[str, TypeRecipe] = Field(default_factory=lambda: dict.fromkeys(TYPES, TypeRecipe()), min_length=1)
     per_image: PerImage = 3
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     size: Size = (512, 512)
@@ -215,15 +217,24 @@ def _explain(
     lines = []
     for problem in error.errors():
         place = (*prefix, *(str(part) for part in problem["loc"]))
-        known = next((where[place[:n]] for n in range(len(place), 0, -1) if place[:n] in where), "")
-        text = problem["msg"].removeprefix("Value error, ")
+        named = next((place[:n] for n in range(len(place), 0, -1) if place[:n] in where), ())
+        text = _plain_text(problem["type"], problem["msg"])
         if problem["type"] == "extra_forbidden":
             fields = list(model.model_fields) if len(place) == len(prefix) + 1 else list(DatasetRecipe.model_fields)
             if prefix:  # a type's own settings stand beside those that every type has
                 fields = [*TypeRecipe.model_fields, *fields]
             text = f"there is no such setting.{suggest(place[-1], fields)}"
-        lines.append(f"{known or source}{': ' if known or source else ''}{'.'.join(place)}: {text}")
+        # an option or a line says which field it is; what lies deeper in it is named too
+        within = ".".join(place[len(named) :] if where.get(named, "").startswith("--") else place)
+        lines.append(": ".join(part for part in (where.get(named, source), within, text) if part))
     return "\n".join(lines)
+
+
+def _plain_text(kind: str, message: str) -> str:
+    """What pydantic says, in the words of someone who writes a recipe."""
+    if kind == "tuple_type":
+        return "expected two numbers, such as 2,6 or [2, 6]"
+    return message.removeprefix("Value error, ")
 
 
 def _mapping(value: Any) -> Any:

@@ -27,7 +27,17 @@ def recipe_schema() -> dict[str, Any]:
             {"type": "array", "items": {"enum": [*names]}, "uniqueItems": True, "minItems": 1},
         ]
     }
-    schema["properties"]["datasets"]["propertyNames"] = {"enum": dataset_names()}
+    schema["properties"]["datasets"] = {
+        "anyOf": [
+            {
+                "type": "object",
+                "propertyNames": {"enum": dataset_names()},
+                "additionalProperties": {"anyOf": [{"$ref": "#/$defs/DatasetRecipe"}, {"type": "null"}]},
+                "minProperties": 1,
+            },
+            {"type": "array", "items": {"enum": dataset_names()}, "uniqueItems": True, "minItems": 1},
+        ]
+    }
     one = {"type": "integer", "minimum": 16, "maximum": 4096}
     schema["properties"]["size"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 2, "maxItems": 2}]}
     schema["properties"]["foreground"]["enum"] = [*MODES]

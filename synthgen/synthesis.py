@@ -11,7 +11,7 @@ import numpy as np
 
 from synthgen.anomalies import TYPES
 from synthgen.anomalies.blending import SEEN, largest_change
-from synthgen.anomalies.contract import Rendered, TypeSettings
+from synthgen.anomalies.contract import AnomalyType, Rendered, TypeSettings
 from synthgen.anomalies.subject import Subject
 from synthgen.datasets import NormalSource, read_normal
 from synthgen.foreground import Method, find_foreground
@@ -22,10 +22,10 @@ from synthgen.samples import Box, Image, Mask, NormalImage, Sample, SampleSpec
 MAX_ATTEMPTS = 8
 _SMALLEST_SHARE = 2e-4  # of the image
 _SMALLEST_AREA = 12  # pixels, whatever the image's size
-_SMALLEST_CONTRAST = 6.0  # gray levels
 _CONTRAST_OVER_GRAIN = 2.0
 _CONTRAST_OVER_TEXTURE = 1.0
 _SMALLEST_VISIBLE_SHARE = 0.5
+_DARK = 32  # of 255
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +35,7 @@ class PreparedNormal:
     Attributes:
         normal: the image.
         subject: what the anomaly types see of it.
-        warning: why its foreground is the whole image where it should not be; else empty.
+        warning: what a person should know about it, such as why its foreground is the whole image; else empty.
     """
 
     normal: NormalImage
@@ -49,11 +49,14 @@ def prepare(source: NormalSource, recipe: Recipe, method: Method) -> PreparedNor
     Raises:
         InputDataError: the image cannot be read.
     """
-    normal = read_normal(source, recipe.size)
+    normal = read_normal(source, recipe.size, recipe.datasets[source.dataset].bit_depth)
     normal.pixels.setflags(write=False)
     foreground = find_foreground(normal, method)
     subject = Subject(normal.pixels, foreground.mask, recipe.material(source.dataset, source.category))
-    return PreparedNormal(normal, subject, foreground.warning)
+    warning = foreground.warning
+    if normal.pixels.max() < _DARK:
+        warning = f"{source.source}: nearly black; 16-bit files that use fewer bits need --bit-depth (12, say). {warning}"
+    return PreparedNormal(normal, subject, warning)
 
 
 def sample_generator(seed: int, sample_id: str, attempt: int) -> np.random.Generator:
@@ -90,7 +93,7 @@ def make_sample(
             continue
         before = prepared.normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
         area, contrast, visible = _measure(before, rendered)
-        reason = refusal(area, contrast, visible, rendered.box, prepared.subject, kind.largest_share)
+        reason = refusal(area, contrast, visible, rendered.box, prepared.subject, kind)
         if reason and refused is not None:
             refused[reason] += 1
         if not reason:
@@ -117,7 +120,7 @@ def untouched(spec: SampleSpec, normal: NormalImage, reason: str) -> Sample:
     )
 
 
-def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subject, largest_share: float) -> str:
+def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subject, kind: AnomalyType) -> str:
     """Why nobody should be asked to learn from this sample; empty if it is good.
 
     Args:
@@ -126,14 +129,14 @@ def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subje
         visible: share of mask pixels with a visible change.
         box: where the change is.
         subject: the normal image, whose grain and texture hide small changes.
-        largest_share: largest area accepted, as a share of the image.
+        kind: its type, which has limits of its own.
     """
     pixels = subject.foreground.size
     if area < max(_SMALLEST_SHARE * pixels, _SMALLEST_AREA):
         return "too small"
-    if area > largest_share * pixels:
+    if area > kind.largest_share * pixels:
         return "too large"
-    hidden = max(_SMALLEST_CONTRAST, _CONTRAST_OVER_GRAIN * subject.grain, _CONTRAST_OVER_TEXTURE * subject.texture(box))
+    hidden = max(kind.smallest_contrast, _CONTRAST_OVER_GRAIN * subject.grain, _CONTRAST_OVER_TEXTURE * subject.texture(box))
     if contrast < hidden or visible < _SMALLEST_VISIBLE_SHARE:
         return "not visible"
     return ""

@@ -48,12 +48,20 @@ def problem(dataset, root, categories=None):
 
 @pytest.mark.parametrize("dataset", ["mvtec", "mpdd", "madsim", "visa"])
 def test_mvtec_layout_gives_training_images_only(tmp_path, dataset):
-    builders.build_mvtec(tmp_path, ("tubes", "01Gorilla"))
+    known = next(iter(datasets.dataset_info(dataset).categories))
+    builders.build_mvtec(tmp_path, ("my own", known))
     scan = check(datasets.scan(dataset, tmp_path))
     expected = [f"train/good/{i:03}.png" for i in range(4)]
-    assert used(scan) == {name: [f"{name}/{rest}" for rest in expected] for name in ("01Gorilla", "tubes")}
+    assert used(scan) == {name: [f"{name}/{rest}" for rest in expected] for name in sorted(("my own", known))}
     assert scan.root == tmp_path
     assert scan.licence == datasets.dataset_info(dataset).licence
+
+
+def test_a_dataset_is_not_taken_for_another_with_another_licence(tmp_path):
+    builders.build_mvtec(tmp_path, ("bottle", "cable"))
+    for dataset in ("visa", "mpdd", "mvtec_loco", "madsim"):
+        with pytest.raises(InputDataError, match=rf"--dataset {dataset}: none of the categories.*bottle, cable"):
+            datasets.scan(dataset, tmp_path)
 
 
 def test_loco_leaves_validation_alone(tmp_path):
@@ -265,7 +273,7 @@ def test_category_without_usable_image(tmp_path):
     (tmp_path / "screw/train/good/000.png").write_bytes(b"")
     text = problem("mvtec", tmp_path)
     assert "category screw" in text
-    assert "000.png: empty" in text
+    assert "screw/train/good/000.png: the file" in text
     assert list(used(datasets.scan("mvtec", tmp_path, ["bottle"]))) == ["bottle"]
 
 

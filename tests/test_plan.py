@@ -90,7 +90,8 @@ def test_ids_do_not_depend_on_what_else_is_made(roots):
 
 
 def test_categories_that_share_a_name_in_two_datasets_are_kept_apart(tmp_path):
-    roots = {"mvtec": build_mvtec(tmp_path / "a", ("bottle",)), "mpdd": build_mvtec(tmp_path / "b", ("bottle",))}
+    names = ("tubes", "metal_plate")  # two categories of MPDD, in folders of one's own too
+    roots = {"mvtec": build_mvtec(tmp_path / "a", names), "mpdd": build_mvtec(tmp_path / "b", names)}
     plan = plan_of(roots, datasets={"mvtec": {}, "mpdd": {}})
     assert len({spec.sample_id for spec in plan.specs()}) == len(plan)
     assert {shard.name.split("-")[0] for shard in plan.shards} == {"mvtec", "mpdd"}

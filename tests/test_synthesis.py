@@ -147,15 +147,15 @@ def test_a_refused_draw_is_followed_by_the_next(monkeypatch):
 def test_refusals_have_their_limits():
     this = subject("constant", "whole", 256, 256)  # 65536 pixels, no grain, no texture
     box = (0, 0, 100, 100)
-    assert refusal(13, 50, 1, box, this, 0.2) == "too small"
-    assert refusal(14, 50, 1, box, this, 0.2) == ""
-    assert refusal(13108, 50, 1, box, this, 0.2) == "too large"
-    assert refusal(13107, 50, 1, box, this, 0.2) == ""
-    assert refusal(100, 5.9, 1, box, this, 0.2) == "not visible"
-    assert refusal(100, 50, 0.49, box, this, 0.2) == "not visible"
-    assert refusal(100, 6, 0.5, box, this, 0.2) == ""
-    assert refusal(11, 50, 1, (0, 0, 16, 16), subject("constant", "whole", 16, 16), 0.2) == "too small"
-    assert refusal(100, 50, 1, box, subject("gray noise", "whole", 256, 256), 0.2) == "not visible"
+    assert refusal(13, 50, 1, box, this, TYPES["crack"]) == "too small"
+    assert refusal(14, 50, 1, box, this, TYPES["crack"]) == ""
+    assert refusal(13108, 50, 1, box, this, TYPES["crack"]) == "too large"
+    assert refusal(13107, 50, 1, box, this, TYPES["crack"]) == ""
+    assert refusal(100, 5.9, 1, box, this, TYPES["crack"]) == "not visible"
+    assert refusal(100, 50, 0.49, box, this, TYPES["crack"]) == "not visible"
+    assert refusal(100, 6, 0.5, box, this, TYPES["crack"]) == ""
+    assert refusal(11, 50, 1, (0, 0, 16, 16), subject("constant", "whole", 16, 16), TYPES["crack"]) == "too small"
+    assert refusal(100, 50, 1, box, subject("gray noise", "whole", 256, 256), TYPES["crack"]) == "not visible"
 
 
 # the dataset in memory
@@ -274,13 +274,13 @@ def test_a_replay_notices_another_generator(built, monkeypatch):
     monkeypatch.setitem(TYPES, "crack", dataclasses.replace(crack, draw=wider))
     drawn = replay_from_shards(folder, name)
     assert (drawn.from_seed, drawn.from_params, drawn.same) == (False, True, False)
-    rendered = dataclasses.replace(crack, render_one=lambda subject, params: crack.render_one(subject, wider_params(params)))
+    rendered = dataclasses.replace(crack, render_one=lambda subject, params: crack.render_one(subject, fainter(params)))
     monkeypatch.setitem(TYPES, "crack", rendered)
     assert not replay_from_shards(folder, name).from_params
 
 
-def wider_params(params):
-    return dataclasses.replace(params, width=params.width + 5)
+def fainter(params):
+    return dataclasses.replace(params, opacity=params.opacity / 2)
 
 
 def test_a_sample_that_is_not_there_is_named(built):

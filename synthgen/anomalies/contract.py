@@ -90,6 +90,7 @@ class AnomalyType:
         params: frozen dataclass of plain numbers, strings and tuples: all the randomness of a sample.
         draw: (rng, subject, settings) -> params.
         render_one: (subject, params) -> changed pixels; pure.
+        smallest_contrast: mean change in gray levels below which nobody would see it, and it is drawn again.
         largest_share: a change of more than this share of the image is no local anomaly any more, and is drawn again.
     """
 
@@ -101,6 +102,7 @@ class AnomalyType:
     draw: Callable[[np.random.Generator, Subject, Any], Any]
     render_one: Callable[[Subject, Any], Rendered]
     largest_share: float = 0.2
+    smallest_contrast: float = 6.0
 
     @property
     def generator(self) -> str:

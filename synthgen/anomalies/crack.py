@@ -56,7 +56,7 @@ class CrackSettings(TypeSettings):
     length_range: RelativeRange = (0.15, 0.9)
     width_px_range: PositiveRange = (2.0, 16.0)
     contrast_range: PositiveRange = (14, 100)
-    bright_share: Share = 0.25
+    bright_share: Share = 0.15
     branching_range: Range = (0.05, 0.8)
 
 
@@ -110,8 +110,10 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
     realistic = settings.style == "realistic"
     branching = uniform(rng, settings.branching_range) * step / scale / 100
     width = log_uniform(rng, (settings.width_px_range[0] * scale, settings.width_px_range[1] * scale))
-    # a crack is thin against its length, whatever the part
-    width = round(max(min(width, 0.12 * length), 1.6), 4)
+    contrast = _signed_contrast(rng, subject, places[0], settings)
+    # a crack is thin against its length, whatever the part; a bright one is a line of bare material, never a band
+    widest = min(0.08 * length, 7 * scale if contrast > 0 and realistic else np.inf)
+    width = round(max(min(width, widest), 1.6), 4)
     return CrackParams(
         style=settings.style,
         starts=tuple((y, x, uniform(rng, (0, 2 * np.pi))) for y, x in places),
@@ -125,10 +127,10 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
         width=width,
         taper=uniform(rng, (0.05, 0.8)),
         roughness=uniform(rng, (0.05, 0.3)),
-        contrast=_signed_contrast(rng, subject, places[0], settings),
+        contrast=contrast,
         opacity=uniform(rng, (0.85, 1.0) if realistic else (0.7, 1.0)),
         keep=uniform(rng, (0.05, 0.5)),
-        lip=uniform(rng, (0.0, 0.35)) if rng.random() < 0.6 else 0.0,
+        lip=uniform(rng, (0.15, 0.4)) if contrast > 0 else uniform(rng, (0.0, 0.35)) if rng.random() < 0.6 else 0.0,
         light=uniform(rng, (0, 2 * np.pi)),
         path_seed=seed(rng),
         noise_seed=seed(rng),

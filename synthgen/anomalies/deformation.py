@@ -54,11 +54,11 @@ class DeformationSettings(TypeSettings):
 
     size_range: RelativeRange = (0.05, 0.22)
     offset_range: RelativeRange = (0.15, 0.42)
-    shading_range: PositiveRange = (6, 45)
+    shading_range: PositiveRange = (10, 50)
 
 
 STRENGTHS = {
-    "subtle": {"size_range": (0.04, 0.12), "offset_range": (0.1, 0.25), "shading_range": (4, 14)},
+    "subtle": {"size_range": (0.04, 0.12), "offset_range": (0.1, 0.25), "shading_range": (7, 18)},
     "normal": {},
     "strong": {"size_range": (0.12, 0.32), "offset_range": (0.3, 0.5), "shading_range": (20, 70)},
 }
@@ -297,4 +297,5 @@ def _seen(subject: Subject, box: Box, after: Image, candidates: Mask) -> Rendere
 DEFORMATION = AnomalyType(
     "deformation", 1, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one,
     largest_share=0.35,  # a whole object may be warped
+    smallest_contrast=9.0,  # spread over its place, a warp is harder to see than a line
 )  # fmt: skip

@@ -62,7 +62,7 @@ MATERIAL_MODES: Mapping[str, Mapping[str, float]] = {
     "metal": {"rust": 0.5, "tarnish": 0.25, "pitting": 0.25},
     "wood": {"stain": 0.5, "bleach": 0.2, "mould": 0.3},
     "fabric": {"stain": 0.6, "bleach": 0.25, "mould": 0.15},
-    "plastic": {"stain": 0.5, "pitting": 0.35, "bleach": 0.15},
+    "plastic": {"stain": 0.6, "pitting": 0.15, "bleach": 0.25},
     "food": {"mould": 0.4, "stain": 0.35, "bleach": 0.25},
     "stone": {"stain": 0.5, "pitting": 0.35, "tarnish": 0.15},
 }

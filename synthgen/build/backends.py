@@ -3,6 +3,7 @@
 A backend runs functions as futures, says how many at a time pay, and tells a worker's death from an error.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -153,11 +154,13 @@ def dask_opener(address: str) -> Opener:
     def open_dask(_: int) -> Iterator[Backend]:
         try:
             import distributed
+            from distributed.comm.addressing import get_address_host_port
         except ImportError as error:
             raise UsageError("--backend dask needs the extra: pip install 'synthgen[dask]'.") from error
         connect: Any = distributed.Client  # has no types
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost connection is an error of ours
         try:
-            distributed.comm.get_address_host_port(address)  # a Client that fails on it leaves a traceback behind
+            get_address_host_port(address)  # a Client that fails on it leaves a traceback behind
             client = connect(address, timeout=_CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
             raise UsageError(f"--scheduler {address}: no Dask scheduler answers there ({error}).") from error

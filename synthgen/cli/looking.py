@@ -120,10 +120,10 @@ def verify(
 def view(
     folder: Folder,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("sheet.png"),
-    category: Annotated[str | None, typer.Option(help="Comma-separated; default: all.")] = None,
-    type_: Annotated[str | None, typer.Option("--type", help="Comma-separated; default: all.")] = None,
+    category: Annotated[str | None, typer.Option("--categories", "--category", help="Comma-separated; default: all.")] = None,
+    type_: Annotated[str | None, typer.Option("--types", "--type", help="Comma-separated; default: all.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=200, help="Samples of each category and type.")] = 4,
-    per_row: Annotated[int, typer.Option(min=1, max=12)] = 4,
+    per_row: Annotated[int, typer.Option(min=1, max=12, help="Samples in a row.")] = 4,
 ) -> None:
     """Write a contact sheet: each sample whole with its mask outlined, and close up.
 

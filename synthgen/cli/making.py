@@ -24,6 +24,7 @@ def build(
     sample: o.SampleShare = None,
     categories: o.Categories = None,
     material: o.Material = None,
+    bit_depth: o.BitDepth = None,
     foreground: o.Foreground = None,
     foreground_masks: o.ForegroundMasks = None,
     types: o.Types = None,
@@ -57,7 +58,7 @@ def build(
     """
     request = o.Request(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
-        tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected, only, sample,
+        tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected, only, sample, bit_depth,
     )  # fmt: skip
     made = o.make_plan_from(request)
     if dry_run:
@@ -131,6 +132,7 @@ def plan(
     sample: o.SampleShare = None,
     categories: o.Categories = None,
     material: o.Material = None,
+    bit_depth: o.BitDepth = None,
     foreground: o.Foreground = None,
     foreground_masks: o.ForegroundMasks = None,
     types: o.Types = None,
@@ -152,7 +154,7 @@ def plan(
     """
     request = o.Request(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
-        tuple(settings or ()), seed, samples_per_shard=samples_per_shard, only=only, sample=sample,
+        tuple(settings or ()), seed, samples_per_shard=samples_per_shard, only=only, sample=sample, bit_depth=bit_depth,
     )  # fmt: skip
     _show_plan(o.make_plan_from(request), json, samples)
 
@@ -224,6 +226,9 @@ def _run(
     talk = console()
     for scan in made.scans:
         talk.print(scan_table(scan))
+        if scan.dataset == "folder" and made.recipe.datasets["folder"].material is None:
+            default = made.recipe.material("folder", "")
+            talk.print(f"material: {default}, since nothing else was said; --material tells what corrosion looks like")
     try:
         total = sum(len(shard) for shard in (part.of(made) if part else made.shards))
         with progress_display(total) as advance:

@@ -39,9 +39,16 @@ Categories = Annotated[str | None, typer.Option(help="Comma-separated; default: 
 Material = Annotated[
     str | None, typer.Option(help="metal, wood, fabric, plastic, food or stone; default: by category.", rich_help_panel=_SOURCE)
 ]
+BitDepth = Annotated[
+    int | None,
+    typer.Option(help="Bits in use of 16-bit files: 12 for a 12-bit camera (default: 16).", rich_help_panel=_SOURCE),
+]
 Foreground = Annotated[
     str | None,
-    typer.Option(help="How the object is found: auto, classical, or none for the whole image.", rich_help_panel=_SOURCE),
+    typer.Option(
+        help="Where the object is: auto (by category), classical (always look for it), none (everywhere).",
+        rich_help_panel=_SOURCE,
+    ),
 ]
 ForegroundMasks = Annotated[
     Path | None, typer.Option(help="Folder of your own masks, named like the images.", rich_help_panel=_SOURCE)
@@ -51,7 +58,7 @@ SampleShare = Annotated[
     str | None,
     typer.Option(
         "--sample",
-        help="A share of each category's normal images, such as 1%; the samples are the same ones.",
+        help="Use only a share of each category's normal images, such as 1%.",
         rich_help_panel=_SOURCE,
     ),
 ]
@@ -139,9 +146,9 @@ class Request:
     max_rejected: float | None = None
     only: str | None = None
     sample: str | None = None
+    bit_depth: int | None = None
 
 
-_DEFAULT_TYPES = "crack,corrosion,deformation"
 _PLAIN = (
     "per_image",
     "style",
@@ -162,7 +169,7 @@ def make_plan_from(request: Request) -> "Plan":
         UsageError: the options contradict each other or the recipe's rules.
         InputDataError: a dataset is not where or what it should be.
     """
-    from synthgen.anomalies import canonical_type
+    from synthgen.anomalies import TYPES, canonical_type
     from synthgen.plan import make_plan
     from synthgen.recipe import load_recipe, make_recipe
 
@@ -170,33 +177,46 @@ def make_plan_from(request: Request) -> "Plan":
         raise UsageError("give either --dataset NAME or --recipe NAME. `synthgen list` shows what there is.")
     values: dict[str, Any]
     if request.recipe is not None:
-        if request.categories or request.material:  # what holds for one dataset
-            raise UsageError("--categories and --material belong to --dataset; in a recipe they stand in the file.")
+        if request.categories or request.material or request.bit_depth:  # what holds for one dataset
+            raise UsageError(
+                "--categories, --material and --bit-depth belong to --dataset; in a recipe they stand in the file."
+            )
         loaded = load_recipe(request.recipe)
         values = loaded.model_dump(exclude_unset=True, mode="json")
         if request.only is not None:
             values["datasets"] = _only(values["datasets"], _split(request.only) or [])
     else:
-        dataset = {"categories": _split(request.categories), "material": request.material}
-        values = {"name": request.dataset, "datasets": {request.dataset: dataset}, "types": _DEFAULT_TYPES.split(",")}
+        dataset = {"categories": _split(request.categories), "material": request.material, "bit_depth": request.bit_depth}
+        known = {name: value for name, value in dataset.items() if value is not None}
+        # one's own folders go by their names
+        name = request.root.resolve().name if request.dataset == "folder" and request.root is not None else request.dataset
+        values = {"name": name or request.dataset, "datasets": {request.dataset: known}}
     values |= {name: getattr(request, name) for name in _PLAIN if getattr(request, name) is not None}
     if request.types is not None:
-        own = values["types"] if isinstance(values["types"], dict) else {}
+        own = values.get("types", {})
         values["types"] = {name: own.get(canonical_type(name)) for name in _split(request.types) or []}
     if request.size is not None:
         values["size"] = _size(request.size)
     if request.sample is not None:
         values["share"] = _share(request.sample)
     if request.settings:
-        values["types"] = _with_settings(values["types"], request.settings)
-    recipe = make_recipe(values, _OPTION_NAMES)
+        values["types"] = _with_settings(values.get("types") or dict.fromkeys(TYPES), request.settings)
+    recipe = make_recipe(values, _option_names(request))
     return make_plan(recipe, roots(request.root, list(recipe.datasets), request.recipe is not None), request.foreground_masks)
 
 
-_OPTION_NAMES: dict[tuple[str, ...], str] = {
-    ("share",): "--sample",
-    **{(name,): "--" + name.replace("_", "-") for name in (*_PLAIN, "types", "size", "datasets")},
-}
+def _option_names(request: Request) -> dict[tuple[str, ...], str]:
+    """What each field of the recipe is called on the command line."""
+    from synthgen.anomalies import canonical_type
+
+    names: dict[tuple[str, ...], str] = {(name,): "--" + name.replace("_", "-") for name in (*_PLAIN, "types", "size")}
+    names |= {("share",): "--sample", ("datasets",): "--dataset"}
+    for name in ("categories", "material", "bit_depth"):
+        names["datasets", request.dataset or "", name] = "--" + name.replace("_", "-")
+    for entry in request.settings:
+        kind, _, field = entry.partition("=")[0].partition(".")
+        names["types", canonical_type(kind), field] = f"--set {kind}.{field}"
+    return names
 
 
 def _split(text: str | None) -> list[str] | None:

@@ -25,12 +25,13 @@ __all__ = [
 ]
 
 
-def read_normal(source: NormalSource, size: Size) -> NormalImage:
+def read_normal(source: NormalSource, size: Size, bit_depth: int = 16) -> NormalImage:
     """Read one normal image and resize it, ignoring its aspect ratio.
 
     Args:
         source: an image that a scan found usable.
         size: (height, width) wanted, in pixels.
+        bit_depth: how many of a 16-bit file's bits hold data, 8 to 16.
 
     Raises:
         InputDataError: the file cannot be read or decoded (any more); the text names it.
@@ -43,5 +44,5 @@ def read_normal(source: NormalSource, size: Size) -> NormalImage:
     else:
         from synthgen.datasets.images import read_image
 
-        pixels, sha256 = read_image(source.path, size)
+        pixels, sha256 = read_image(source.path, size, bit_depth)
     return NormalImage(source.dataset, source.category, source.source, sha256, pixels)

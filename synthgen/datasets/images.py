@@ -15,12 +15,13 @@ from synthgen.samples import Image, Size
 _FLAGS = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_COLOR  # keeps 16 bits, replicates gray, expands palettes, applies orientation
 
 
-def read_image(path: Path, size: Size) -> tuple[Image, str]:
+def read_image(path: Path, size: Size, bit_depth: int = 16) -> tuple[Image, str]:
     """Read one image file.
 
     Args:
         path: the file; the path may hold any characters.
         size: (height, width) wanted, in pixels; the aspect ratio is not kept.
+        bit_depth: how many of a 16-bit file's bits hold data, 8 to 16.
 
     Returns:
         (H, W, 3) uint8 RGB, and the hexadecimal sha256 of the file's bytes.
@@ -30,7 +31,7 @@ def read_image(path: Path, size: Size) -> tuple[Image, str]:
     """
     try:
         data = path.read_bytes()
-        pixels = decode(data)
+        pixels = decode(data, bit_depth)
     except OSError as error:
         raise InputDataError(f"{path}: {error.strerror or error}. Was it moved since the folder was scanned?") from error
     except UnusableImageError as error:
@@ -38,14 +39,16 @@ def read_image(path: Path, size: Size) -> tuple[Image, str]:
     return resize(pixels, size), hashlib.sha256(data).hexdigest()
 
 
-def decode(data: bytes) -> Image:
+def decode(data: bytes, bit_depth: int = 16) -> Image:
     """Decode the content of a PNG, JPEG, BMP, TIFF or WebP file.
 
-    16 bits become 8 by division by 257, so that the full range stays the full range; gray is replicated to three channels,
-    a palette is expanded, an alpha channel is dropped, the orientation that the file asks for is applied.
+    Of 16 bits, the range that `bit_depth` bits have becomes 0..255, so that nothing saturates in a file that keeps to it;
+    gray is replicated to three channels, a palette is expanded, an alpha channel is dropped, the orientation that the file
+    asks for is applied.
 
     Args:
         data: the file's bytes.
+        bit_depth: how many of a 16-bit file's bits hold data, 8 to 16; cameras of 12 bits write 4095 for white.
 
     Returns:
         (H, W, 3) uint8 RGB in the file's own size.
@@ -63,7 +66,7 @@ def decode(data: bytes) -> Image:
     if decoded is None:
         raise UnusableImageError("damaged", "it cannot be decoded to the end")
     if decoded.dtype == np.uint16:
-        decoded = cv2.convertScaleAbs(decoded, alpha=1 / 257)
+        decoded = cv2.convertScaleAbs(decoded, alpha=255 / (2**bit_depth - 1))
     if decoded.dtype != np.uint8:
         raise UnusableImageError("unsupported", f"pixels of type {decoded.dtype}: convert the image to 8 or 16 bits")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)

@@ -69,7 +69,7 @@ def dataset_info(name: str) -> DatasetInfo:
         UsageError: there is no dataset of that name.
     """
     if name not in dataset_names():
-        raise UsageError(f"--dataset {name}: there is no such dataset.{suggest(name, dataset_names())}")
+        raise UsageError(f"{name!r}: there is no such dataset.{suggest(name, dataset_names())}")
     import yaml
 
     text = (manifest_dir() / "datasets" / f"{name}.yaml").read_text(encoding="utf-8")

@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthgen.datasets.info import dataset_info
+from synthgen.datasets.info import DatasetInfo, dataset_info
 from synthgen.datasets.listing import printable, unique_stems
 from synthgen.datasets.records import CategoryScan, DatasetScan, Layout, NormalSource, RejectedFile
 from synthgen.datasets.roots import resolve_root
@@ -34,9 +34,24 @@ def scan(dataset: str, root: Path | None = None, categories: Sequence[str] | Non
         return DatasetScan(dataset, None, info.layout, info.licence, scans)
     reader = importlib.import_module(f"synthgen.datasets.{info.reader}")
     layout: Layout = reader.find(info, folder, categories)
+    _check_belongs(info, layout)
     wanted = _wanted(sorted(layout.files), categories, str(layout.root))
     scans = tuple(_scan_category(dataset, layout, name) for name in wanted)
     return DatasetScan(dataset, layout.root, layout.description, info.licence, scans)
+
+
+def _check_belongs(info: DatasetInfo, layout: Layout) -> None:
+    """Raise an InputDataError if none of the categories is one of the dataset's: its licence would not be the right one.
+
+    The layout of MVTec AD is what people arrange their own images in, so there any category will do.
+    """
+    if info.name == "mvtec" or not info.categories or set(layout.files) & set(info.categories):
+        return
+    raise InputDataError(
+        f"--dataset {info.name}: none of the categories in {printable(str(layout.root))} "
+        f"({printable(', '.join(layout.files))}) is one of {info.title} ({', '.join(info.categories)}). "
+        "Your own images in this layout are --dataset mvtec; a folder of images is --dataset folder."
+    )
 
 
 def _wanted(known: list[str], categories: Sequence[str] | None, place: str) -> list[str]:
@@ -62,10 +77,13 @@ def _scan_category(dataset: str, layout: Layout, category: str) -> CategoryScan:
             rejected.append(problem)
     if not used:
         place = printable(str(files[0].parent if files else layout.root / category))
-        reasons = "; ".join(f"{file.path}: {file.reason}" for file in rejected[:3])
+        reasons = "; ".join(f"{file.path}: {file.detail}" for file in rejected[:3])
+        others = [name for name in sorted(layout.files) if name != category]
         raise InputDataError(
             f"category {printable(category)}: none of {len(files)} files in {place} is a usable normal image."
             + (f" For example {reasons}." if reasons else "")
+            + (f" To leave it out, name the others: --categories {printable(','.join(others[:4]))}" if others else "")
+            + (",..." if len(others) > 4 else "")
         )
     return CategoryScan(category, len(files), tuple(used), tuple(rejected))
 

@@ -42,7 +42,7 @@ class Foreground:
 def check_mode(mode: str) -> None:
     """Raise a UsageError unless `mode` is one of `MODES`."""
     if mode not in MODES:
-        raise UsageError(f"foreground: {mode!r} is not a way to find it.{suggest(mode, list(MODES))}")
+        raise UsageError(f"{mode!r} is not a way to find the object.{suggest(mode, list(MODES))}")
 
 
 def choose_method(mode: str, hint: str, folder: Path | None, images: Sequence[Image]) -> Method:
