@@ -88,11 +88,11 @@ def build_arguments(root, out, *more, per_image=2):
 
 
 def tree(folder):
-    """Path -> digest of every file in a folder but the lock."""
+    """Path -> digest of every file in a folder but the locks."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and path.name != ".lock"
+        if path.is_file() and not path.name.startswith(".lock")
     }
 
 

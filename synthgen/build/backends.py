@@ -63,7 +63,8 @@ class _Loky:
         self.width = width
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        future: Future[Any] = self._pool.submit(function, *arguments)
+        with _workers_without_interrupts():
+            future: Future[Any] = self._pool.submit(function, *arguments)
         return future
 
     def check(self) -> None:
@@ -85,9 +86,28 @@ def open_loky(jobs: int) -> Iterator[Backend]:
     pool.shutdown(wait=True)
 
 
+@contextmanager
+def _workers_without_interrupts() -> Iterator[None]:
+    """Processes started inside never see Ctrl-C; for this one it waits until the block is left.
+
+    It reaches the whole process group, and a worker that is still importing would print a traceback.
+    """
+    from multiprocessing import resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker as loky_resource_tracker
+
+    for tracker in (resource_tracker, loky_resource_tracker):
+        tracker.ensure_running()  # inside, its start would lift the mask
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(parent: int) -> None:
     """Bind a worker to its build, whose process id is `parent`."""
-    # Ctrl-C reaches the whole process group; the build alone decides what becomes of its workers
+    # Ctrl-C is masked here; the build alone decides what becomes of its workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen import __version__
+from synthgen.datasets import dataset_info
 from synthgen.errors import IntegrityError, StorageError, UsageError
 from synthgen.failpoints import reach
 from synthgen.plan import Plan, PlannedShard
@@ -156,9 +157,11 @@ class OutputFolder:
 
     def _claim(self) -> None:
         """Check whose the folder is, and write down what it is for; parts that start together take turns."""
-        self._lock(_CLAIM, fcntl.LOCK_EX)
+        if self._part is not None:
+            self._lock(_CLAIM, fcntl.LOCK_EX)
         self._check_and_note()
-        self._unlock(_CLAIM)
+        if self._part is not None:
+            self._unlock(_CLAIM)
         self.sweep()
 
     def _check_and_note(self) -> None:
@@ -280,6 +283,7 @@ def manifest(plan: Plan, reports: list[ShardReport]) -> dict[str, Any]:
         "generator": f"synthgen {__version__}",
         "config": json.loads(plan.config_json),
         "licences": {scan.dataset: scan.licence for scan in plan.scans},
+        "commercial_use": {scan.dataset: dataset_info(scan.dataset).commercial_use for scan in plan.scans},
         "planned": len(plan),
         "made": made,
         "redrawn": redrawn,

@@ -82,7 +82,10 @@ def info(folder: Folder, json: Json = False) -> None:
         f"{found['samples']} samples in {found['shards']} shards, {size}, {', '.join(found['image_sizes'])} pixels{state}"
     )
     for dataset, licence in found["licences"].items():
-        out.print(f"licence of {dataset}: {licence} (the samples are derived from its images)", markup=False)
+        barred = "; not for commercial use" if found["commercial_use"].get(dataset) is False else ""
+        out.print(f"licence of {dataset}: {licence}{barred} (the samples are derived from its images)", markup=False)
+    for name, reasons in sorted(found["redrawn"].items()):
+        out.print(f"drawn again, {name}: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()), markup=False)
 
 
 def verify(

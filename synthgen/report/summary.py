@@ -1,5 +1,6 @@
 """What a dataset of shards holds, as numbers."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def info(path: Path) -> dict[str, Any]:
     dataset = ShardDataset(path)
     headers = dataset.headers
     files = sorted(path.glob("*.h5")) if path.is_dir() else [path]
-    config = read_json(path / MANIFEST)["config"] if (path / MANIFEST).exists() else None
+    manifest = read_json(path / MANIFEST) if (path / MANIFEST).exists() else {}
     return {
         "path": str(path),
         "complete": path.is_file() or (path / MANIFEST).exists(),
@@ -74,8 +75,19 @@ def info(path: Path) -> dict[str, Any]:
         "generators": sorted({h.generator for h in headers}),
         "licences": {h.dataset: h.licence for h in headers},
         "groups": [asdict(group) for group in summarise(dataset)] if len(dataset) else [],
-        "config": config,
+        "commercial_use": manifest.get("commercial_use", {}),
+        "redrawn": _by_type(manifest.get("redrawn", {})),
+        "config": manifest.get("config"),
     }
+
+
+def _by_type(redrawn: dict[str, dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
+    """Refused draws by type and reason, from those by category."""
+    total: dict[str, Counter[str]] = {}
+    for types in redrawn.values():
+        for name, reasons in types.items():
+            total.setdefault(name, Counter()).update(reasons)
+    return {name: dict(reasons) for name, reasons in total.items()}
 
 
 def status(folder: Path) -> dict[str, Any]:
