@@ -191,7 +191,11 @@ def make_plan_from(request: Request) -> "Plan":
         # one's own folders go by their names
         name = request.root.resolve().name if request.dataset == "folder" and request.root is not None else request.dataset
         values = {"name": name or request.dataset, "datasets": {request.dataset: known}}
-    values |= {name: getattr(request, name) for name in _PLAIN if getattr(request, name) is not None}
+    given = {name: getattr(request, name) for name in _PLAIN if getattr(request, name) is not None}
+    for own in (*values["datasets"].values(), *values.get("types", {}).values()):
+        for name in given.keys() & {"per_image", "style", "strength"}:
+            own.pop(name, None)  # an option holds for all of them
+    values |= given
     if request.types is not None:
         own = values.get("types", {})
         values["types"] = {name: own.get(canonical_type(name)) for name in _split(request.types) or []}
@@ -253,7 +257,7 @@ def part_of(text: str | None) -> "Part | None":
     if text is None:
         return None
     first, dash, last = text.partition("-")
-    if not first.isdigit() or (dash and not last.isdigit()):
+    if not first.isdecimal() or (dash and not last.isdecimal()):
         raise UsageError(f"--shards {text}: expected a number, or two such as 0-49.")
     return Part(int(first), int(last) if dash else int(first))
 
