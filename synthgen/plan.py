@@ -13,7 +13,7 @@ from pathlib import Path
 
 from synthgen.anomalies import TYPES
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_info, read_normal, scan
-from synthgen.errors import InputDataError, UsageError
+from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.foreground import Method, choose_method
 from synthgen.recipe import Recipe, canonical_json
 from synthgen.samples import SampleSpec
@@ -209,7 +209,7 @@ def _left_out(recipe: Recipe, dataset: str, category: CategoryScan) -> frozenset
     for name in recipe.types:
         count = recipe.datasets[dataset].leave_out.get(f"{category.name}/{name}", 0)
         every = [_sample_id(s, name, replica) for s in category.used for replica in range(recipe.replicas(dataset, name))]
-        ids += every[len(every) - count :] if count else []
+        ids += every[max(len(every) - count, 0) :] if count else []
     return frozenset(ids)
 
 
@@ -220,6 +220,10 @@ def _check_names(recipe: Recipe) -> None:
             if not category or name not in TYPES:
                 raise UsageError(
                     f"datasets.{dataset}.leave_out: {place!r} is not CATEGORY/TYPE with one of {', '.join(TYPES)}."
+                )
+            if own.normals and category not in own.normals:
+                raise UsageError(
+                    f"datasets.{dataset}.leave_out: there is no category {category!r}.{suggest(category, sorted(own.normals))}"
                 )
 
 

@@ -62,7 +62,7 @@ def info(path: Path) -> dict[str, Any]:
     """All that `synthgen info` says, as JSON types."""
     dataset = ShardDataset(path)
     headers = dataset.headers
-    files = sorted(path.glob("*.h5")) if path.is_dir() else [path]
+    files = sorted(path.glob("[!.]*.h5")) if path.is_dir() else [path]
     manifest = read_json(path / MANIFEST) if (path / MANIFEST).exists() else {}
     return {
         "path": str(path),
