@@ -205,7 +205,7 @@ def test_options_override_a_recipe(root, tmp_path):
 
     assert samples() == {"crack": 5, "deformation": 10}
     assert samples("--types", "tps") == {"deformation": 10}  # its own settings stay, by whichever name it is called
-    assert samples("--types", "crack,corrosion", "--per-image", 4) == {"crack": 5, "corrosion": 20}
+    assert samples("--types", "crack,corrosion", "--per-image", 4) == {"crack": 20, "corrosion": 20}  # for all of them
     assert samples("--set", "tps.per_image=3") == {"crack": 5, "deformation": 15}
 
 
