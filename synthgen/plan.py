@@ -7,6 +7,7 @@ categories, types, workers and shard sizes may change without changing any other
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_i
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.foreground import Method, choose_method
 from synthgen.recipe import Recipe, canonical_json
-from synthgen.samples import SampleSpec
+from synthgen.samples import Image, SampleSpec
 
 _MOST_NORMALS_PER_SHARD = 64  # 50 MB of normal images at 512 pixels, and work for several workers in one category
 _LONGEST_NAME = 80  # characters of a category in a file name
@@ -88,14 +89,16 @@ class Plan:
     def _method(self, scan: DatasetScan, category: CategoryScan) -> Method:
         hint = dataset_info(scan.dataset).category(category.name).foreground
         asks = self.recipe.foreground == "auto" and hint != "whole" and self.foreground_masks is None
-        images = []
-        if asks:
-            step = max(len(category.used) // _VOTERS, 1)
-            for source in category.used[::step][:_VOTERS]:
-                try:
-                    images.append(read_normal(source, self.recipe.size, self.recipe.datasets[scan.dataset].bit_depth).pixels)
-                except InputDataError:
-                    continue  # the build reports it where its samples are missing
+        voters = category.used[:: max(len(category.used) // _VOTERS, 1)][:_VOTERS] if asks else ()
+
+        def pixels(source: NormalSource) -> Image | None:
+            try:
+                return read_normal(source, self.recipe.size, self.recipe.datasets[scan.dataset].bit_depth).pixels
+            except InputDataError:
+                return None  # the build reports it where its samples are missing
+
+        with ThreadPoolExecutor() as threads:  # decoding is most of it, and does not hold the interpreter
+            images = [image for image in threads.map(pixels, voters) if image is not None]
         return choose_method(self.recipe.foreground, hint, self.foreground_masks, images)
 
     @cached_property

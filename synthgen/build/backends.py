@@ -73,17 +73,15 @@ class _Loky:
 
 @contextmanager
 def open_loky(jobs: int) -> Iterator[Backend]:
-    """Worker processes of their own, killed when the block is left by an exception."""
+    """Worker processes of their own, killed when the block is left: they have nothing to clean up."""
     from joblib.externals.loky import ProcessPoolExecutor
 
     single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     pool = ProcessPoolExecutor(max_workers=jobs, initializer=_start_worker, initargs=(os.getpid(),), env=single)
     try:
         yield _Loky(pool, jobs)
-    except BaseException:
+    finally:
         pool.shutdown(wait=True, kill_workers=True)
-        raise
-    pool.shutdown(wait=True)
 
 
 @contextmanager
