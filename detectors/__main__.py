@@ -1,0 +1,5 @@
+"""`python -m detectors` is `detectors`."""
+
+from detectors.cli import main
+
+main()

@@ -1,0 +1,401 @@
+"""The command line: `detectors VERB`. Data goes to stdout, everything else to stderr; errors say the way out.
+
+Exit status: as of `synthgen`.
+"""
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from synthgen.cli.app import Json, console, print_json, stdout_console
+from synthgen.errors import InputDataError, SynthgenError, UsageError, suggest
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from detectors.jobs import TrainRequest
+
+app = typer.Typer(
+    help="Train anomaly detectors from normal images, and use them.",
+    epilog="Start with `detectors train pbas --dataset mvtec --category bottle --root DIR`, then `detectors eval RUN`.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_DATA, _HOW, _WHERE = "What to train on", "How to train", "Where"
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_WHERE)]
+Precision = Annotated[str, typer.Option(help="fp32, or bf16 (scores change slightly).", rich_help_panel=_WHERE)]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(help="backbone=PATH of a checkpoint; backbone=random for an untrained one.", rich_help_panel=_DATA),
+]
+Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.", rich_help_panel=_WHERE)]
+Runs = Annotated[list[Path], typer.Argument(help="Run folders, or folders of runs.")]
+RootOption = Annotated[
+    Path | None, typer.Option(help="The dataset's folder. Default: $SYNTHGEN_DATA/DATASET.", rich_help_panel=_DATA)
+]
+
+
+@app.command("list")
+def list_(json: Json = False) -> None:
+    """Show the detectors, their presets, and the backbones."""
+    from detectors.backbones import BACKBONES
+    from detectors.catalog import DETECTORS
+
+    if json:
+        print_json(
+            {
+                "detectors": {one.name: {"title": one.title, "presets": list(one.presets)} for one in DETECTORS.values()},
+                "backbones": {one.name: {"file": one.file, "sha256": one.sha256} for one in BACKBONES.values()},
+            }
+        )
+        return
+    for detector in DETECTORS.values():
+        typer.echo(f"{detector.name}: {detector.title} ({detector.source}); presets: {', '.join(detector.presets)}")
+    for backbone in BACKBONES.values():
+        typer.echo(f"backbone {backbone.name}: {backbone.file}, sha256 {backbone.sha256}...")
+
+
+@app.command(epilog="Run the same command again to resume; the test split stays closed until `detectors eval`.")
+def train(
+    detector: Annotated[str, typer.Argument(help="pbas")],
+    dataset: Annotated[
+        str | None, typer.Option(help="mvtec, visa, btad, mpdd, mvtec_loco, madsim, folder or demo.", rich_help_panel=_DATA)
+    ] = None,
+    category: Annotated[str | None, typer.Option(help="One category, or all.", rich_help_panel=_DATA)] = None,
+    root: RootOption = None,
+    shards: Annotated[
+        Path | None, typer.Option(help="Train from a folder of shards of `synthgen build`.", rich_help_panel=_DATA)
+    ] = None,
+    on_the_fly: Annotated[
+        bool, typer.Option("--on-the-fly", help="Make held-out anomalies while training (the default without --shards).")
+    ] = False,
+    bit_depth: Annotated[int, typer.Option(min=8, max=16, help="Bits in use of 16-bit files.", rich_help_panel=_DATA)] = 16,
+    weights: Weights = None,
+    preset: Annotated[str, typer.Option(help="reference (the authors' code) or paper.", rich_help_panel=_HOW)] = "reference",
+    backbone: Annotated[str | None, typer.Option(help="See `detectors list`.", rich_help_panel=_HOW)] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the square that is seen, in pixels.", rich_help_panel=_HOW)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: the preset's.", rich_help_panel=_HOW)] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Default: the preset's.", rich_help_panel=_HOW)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another setting, such as alpha=0.3 or synthesis=none.", rich_help_panel=_HOW),
+    ] = None,
+    select: Annotated[
+        str,
+        typer.Option(
+            help="last epoch; val: best on held-out images; test-best: on the test split (its numbers are stamped).",
+            rich_help_panel=_HOW,
+        ),
+    ] = "last",
+    seed: Annotated[int, typer.Option(min=0, help="Of initialisation and order.", rich_help_panel=_HOW)] = 0,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Train with this many seeds, from --seed on.", rich_help_panel=_HOW)
+    ] = None,
+    split_seed: Annotated[int, typer.Option(min=0, help="Another one holds out other images.", rich_help_panel=_HOW)] = 0,
+    evaluate_every: Annotated[
+        int,
+        typer.Option(min=0, help="Epochs between evaluations on held-out images; 0: about 20 in all.", rich_help_panel=_HOW),
+    ] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: runs/DETECTOR/DATASET-CATEGORY/seed-N.", rich_help_panel=_WHERE)
+    ] = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    compile_: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=_WHERE)] = False,
+    cache: Annotated[
+        str, typer.Option(help="Where features are kept: auto, device, host or disk.", rich_help_panel=_WHERE)
+    ] = "auto",
+) -> None:
+    """Train a detector from normal images."""
+    from detectors.catalog import detector_info
+    from detectors.devices import choose_compute
+    from detectors.jobs import TrainRequest, devices_for, spread, train_all
+    from detectors.training import Options, check_selection
+
+    info = detector_info(detector)
+    check_selection(select)
+    if cache not in ("auto", "device", "host", "disk"):
+        raise UsageError(f"--cache {cache}: expected auto, device, host or disk.")
+    if on_the_fly and shards is not None:
+        raise UsageError("--on-the-fly and --shards contradict each other.")
+    if select == "test-best" and dataset is None:
+        raise UsageError("--select test-best needs --dataset and --root: shards hold no test split.")
+    changes = _settings(settings or [])
+    named = {"backbone": backbone, "size": size, "epochs": epochs, "batch_size": batch_size}
+    changes |= {name: value for name, value in named.items() if value is not None}
+    request = TrainRequest(
+        detector=info.name,
+        preset=preset,
+        changes=changes,
+        dataset=dataset,
+        category=category,
+        root=root,
+        shards=shards,
+        bit_depth=bit_depth,
+        weights=_weights(weights),
+        seeds=tuple(range(seed, seed + (seeds or 1))),
+        split_seed=split_seed,
+        options=Options(choose_compute(device, precision, compile_), seed, select, evaluate_every, cache),  # type: ignore[arg-type]
+        out=out,
+    )
+    say = console().print
+    if devices := devices_for(request) if device == "auto" else []:
+        sys.exit(spread(_one_each(request), devices))
+    with _terminable(), _progress() as progress:
+        runs = train_all(request, say, progress)
+    for run in runs:
+        typer.echo(run)
+    if dataset != "demo":
+        say(f"next: detectors eval {runs[0] if len(runs) == 1 else runs[0].parent}")
+
+
+@app.command("eval")
+def eval_(
+    runs: Runs,
+    root: RootOption = None,
+    protocol: Annotated[str, typer.Option(help="strict, or paper: as the reference code measures.")] = "strict",
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    batch: Batch = 8,
+    report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    json: Json = False,
+) -> None:
+    """Score the official test split: metrics.json and report.html in each run, a table on stdout."""
+    from detectors.comparing import comparison_table, format_markdown, read_results
+    from detectors.devices import choose_compute
+    from detectors.evaluate import evaluate, results_json
+    from detectors.loading import load_run
+    from detectors.metrics import PROTOCOLS
+    from detectors.report import write_report
+    from detectors.runs import METRICS, REPORT, find_runs
+    from detectors.training import TEST_STAMP
+    from synthgen.build.folder import write_atomically
+
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"--protocol {protocol}: there is no such protocol.{suggest(protocol, list(PROTOCOLS))}")
+    compute = choose_compute(device, precision)
+    found = find_runs(runs)
+    results = []
+    for path in found:
+        run = load_run(path, _weights(weights), compute)
+        place = root or (Path(run.config["root"]) if run.config.get("root") else None)
+        evaluation = evaluate(run, place, protocol, compute, batch)
+        values = results_json(run, evaluation, compute)
+        write_atomically(path / METRICS, values)
+        stamp = TEST_STAMP if values["selection"] == "test-best" else ""
+        if report:
+            write_report(path / REPORT, evaluation, f"{values['detector']} on {values['dataset']}/{values['category']}",
+                         _report_facts(values), stamp)  # fmt: skip
+        for name, why in evaluation.missing.items():
+            console().print(f"{path}: {name}: {why}")
+        results.append(read_results(path))
+    rows = comparison_table(results)
+    if json:
+        print_json(rows)
+    else:
+        typer.echo(format_markdown(rows))
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for overlays, masks, scores.csv and scores.json.")] = Path("predictions"),
+    pictures: Annotated[bool, typer.Option(help="Write overlays and masks.")] = True,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+    batch: Batch = 8,
+    json: Json = False,
+) -> None:
+    """Score images of one's own."""
+    from dataclasses import asdict
+
+    from detectors.devices import choose_compute
+    from detectors.loading import load_run
+    from detectors.predict import find_images, predict
+
+    compute = choose_compute(device, precision)
+    files = find_images(images)
+    loaded = load_run(run, _weights(weights), compute)
+    predictions, problems = predict(loaded, files, out, compute, batch, pictures)
+    if json:
+        print_json([asdict(one) for one in predictions])
+    else:
+        for one in predictions:
+            typer.echo(f"{'anomalous' if one.anomalous else 'normal':9}  {one.score:.4f}  {one.image}")
+    console().print(f"{sum(one.anomalous for one in predictions)} of {len(predictions)} above the threshold; written to {out}")
+    if problems:
+        raise InputDataError("\n".join([f"{len(problems)} of {len(files)} files could not be scored:", *problems]))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[Path | None, typer.Option(help="The ONNX file. Default: model.onnx in the run.")] = None,
+    weights: Weights = None,
+) -> None:
+    """Write the whole detector as ONNX, checked against ONNX Runtime."""
+    from detectors.devices import choose_compute
+    from detectors.export import export_onnx
+    from detectors.loading import load_run
+
+    path = out or run / "model.onnx"
+    difference = export_onnx(load_run(run, _weights(weights), choose_compute("cpu")), path)
+    typer.echo(path)
+    console().print(f"ONNX Runtime's scores differ by at most {difference:.1e}")
+
+
+@app.command()
+def compare(
+    runs: Runs,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    json: Json = False,
+) -> None:
+    """Make one table of evaluated runs: mean and deviation over seeds."""
+    from detectors.comparing import comparison_table, find_results, format_csv, format_markdown
+
+    rows = comparison_table(find_results(runs))
+    if json:
+        print_json(rows)
+    elif csv:
+        typer.echo(format_csv(rows), nl=False)
+    else:
+        typer.echo(format_markdown(rows))
+
+
+def _settings(entries: Sequence[str]) -> dict[str, Any]:
+    import yaml
+
+    changes: dict[str, Any] = {}
+    for entry in entries:
+        name, equals, text = entry.partition("=")
+        if not equals:
+            raise UsageError(f"--set {entry}: expected NAME=VALUE, such as alpha=0.3.")
+        try:
+            changes[name.strip()] = yaml.safe_load(f"[{text}]" if "," in text and not text.startswith("[") else text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise UsageError(f"--set {entry}: {text!r} is not a value.") from error
+    return changes
+
+
+def _weights(entries: Sequence[str] | None) -> str | None:
+    """The path (or `random`) of `backbone=PATH`."""
+    path = None
+    for entry in entries or ():
+        name, equals, path = entry.partition("=")
+        if name != "backbone" or not equals or not path:
+            raise UsageError(f"--weights {entry}: expected backbone=PATH.")
+    return path
+
+
+def _one_each(request: "TrainRequest") -> list[list[str]]:
+    """The arguments that train one category each."""
+    from detectors.jobs import categories
+
+    out: list[list[str]] = []
+    for category in categories(request):
+        arguments = [*sys.argv[1:], "--category", str(category)]
+        if request.out is not None:
+            arguments += ["--out", str(request.out / str(category))]
+        out.append(arguments)
+    return out
+
+
+def _report_facts(values: dict[str, Any]) -> dict[str, str]:
+    names = (
+        "detector",
+        "preset",
+        "dataset",
+        "category",
+        "seed",
+        "selection",
+        "epoch",
+        "protocol",
+        "size",
+        "resizing",
+        "precision",
+    )
+    facts = {name: str(values[name]) for name in names}
+    return facts | {"backbone": f"{values['backbone']}, weights {values['backbone_sha256'][:16]}"}
+
+
+class _progress:
+    """A bar on a terminal; elsewhere a line every ten seconds."""
+
+    def __enter__(self) -> Any:
+        import time
+
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._bar = Progress(*columns, console=console())
+            self._bar.__enter__()
+        tasks: dict[str, Any] = {}
+        last = time.monotonic()
+
+        def show(name: str, epoch: int, epochs: int, measured: dict[str, float]) -> None:
+            nonlocal last
+            told = " ".join(f"{key} {value:.4f}" for key, value in measured.items() if key.startswith(("loss", "val_image")))
+            if self._bar is not None:
+                if name not in tasks:
+                    tasks[name] = self._bar.add_task(name, total=epochs)
+                self._bar.update(tasks[name], completed=epoch, description=f"{name}  {told}")
+            elif time.monotonic() - last > 10 or epoch == epochs:
+                last = time.monotonic()
+                sys.stderr.write(f"{name}: epoch {epoch} of {epochs}  {told}\n")
+
+        return show
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(*error)
+
+
+class _Interrupted(SynthgenError):
+    def __init__(self, number: int) -> None:
+        super().__init__("interrupted. Run the same command again: it goes on from the last checkpoint.")
+        self.exit_status = 128 + number
+
+
+class _terminable:
+    """SIGINT and SIGTERM end the training with a message, not a traceback."""
+
+    def __enter__(self) -> None:
+        def stop(number: int, _: "FrameType | None") -> None:
+            raise _Interrupted(number)
+
+        self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Run the command that the arguments ask for."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        if not {"-h", "--help"} & set(sys.argv[1:]):
+            sys.stderr.write("detectors: PyTorch is not installed: pip install 'synthgen[detectors]'.\n")
+            sys.exit(2)
+    try:
+        app(prog_name="detectors")
+    except SynthgenError as error:
+        sys.stderr.write(f"detectors: {error}\n")
+        sys.exit(error.exit_status)
+
+
+__all__ = ["app", "main", "stdout_console"]

@@ -1,0 +1,62 @@
+"""Where and how precisely tensors are computed."""
+
+import contextlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from synthgen.errors import UsageError
+
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """Where and how precisely.
+
+    Attributes:
+        device: such as `cuda:0`.
+        precision: `fp32`; or `bf16` for the products of matrices (scores change by up to 1e-2).
+        compile: whether `torch.compile` is used; it pays after minutes.
+    """
+
+    device: torch.device
+    precision: str = "fp32"
+    compile: bool = False
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """In effect around a forward pass."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def choose_compute(device: str = "auto", precision: str = "fp32", compile: bool = False) -> Compute:
+    """What the options ask for.
+
+    Raises:
+        UsageError: there is no such device or precision here.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}.")
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        chosen = torch.device(device)
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: not available here ({str(error).splitlines()[0]}). Try --device cpu.") from error
+    if chosen.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    return Compute(chosen, precision, compile)
+
+
+@contextlib.contextmanager
+def memory_errors(what: str) -> Iterator[None]:
+    """Turns a device out of memory into an error that says what to lower."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UsageError(f"the device ran out of memory {what}: lower --batch-size or --size, or give --cache host.") from error

@@ -1,0 +1,140 @@
+"""The test split, scored and measured: the one place where it is opened."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from detectors.caching import FeatureCache
+from detectors.devices import Compute, memory_errors
+from detectors.loading import LoadedRun
+from detectors.metrics import all_metrics
+from detectors.pbas.model import PBAS, feature_side
+from detectors.pbas.train import Embedded, Kept, fill, score_watched
+from detectors.pixels import Reading
+from detectors.results import Evaluation, ScoredImage
+from detectors.test_split import LabelledFile, open_test_split, read_mask
+
+_BATCH = 8
+
+
+def evaluate(run: LoadedRun, root: Path | None, protocol: str, compute: Compute, batch: int = _BATCH) -> Evaluation:
+    """Score the official test split of the run's category.
+
+    Args:
+        run: what was trained.
+        root: the dataset's folder; None looks in `$SYNTHGEN_DATA`.
+        protocol: `strict` or `paper`.
+        compute: where to.
+        batch: images at a time.
+
+    Raises:
+        InputDataError: the test split is not there, or a file of it is unusable.
+    """
+    files = open_test_split(run.config["dataset"], root, run.config["category"])
+    images = tuple(score_files(run.model, files, run.reading, protocol, compute, batch))
+    metrics, missing = all_metrics(images, protocol)
+    return Evaluation(images, metrics, missing, protocol, run.state["image_threshold"], run.state["pixel_threshold"])
+
+
+def score_files(
+    model: PBAS, files: Sequence[LabelledFile], reading: Reading, protocol: str, compute: Compute, batch: int = _BATCH
+) -> Iterator[ScoredImage]:
+    """Scored test images, in order."""
+    side = (reading.resized, reading.resized)
+    pixels = (reading.read(file.path) for file in files)
+    for file, (image, map_, score) in zip(files, score_pixels(model, pixels, compute, batch), strict=True):
+        mask = read_mask(file, side, protocol)
+        yield ScoredImage(file.name, file.label, file.kind, score, map_, image, None if mask is None else reading.crop(mask))
+
+
+def score_pixels(
+    model: PBAS, images: Iterable[np.ndarray[Any, Any]], compute: Compute, batch: int = _BATCH
+) -> Iterator[tuple[Any, Any, float]]:
+    """Score images.
+
+    Args:
+        model: the detector.
+        images: (S, S, 3) uint8 RGB each.
+        compute: where to.
+        batch: images at a time.
+
+    Yields:
+        Each image, its score map (S, S) float32, and its score.
+    """
+    model.eval()
+    remaining = iter(images)
+    while some := list(islice(remaining, batch)):
+        with torch.inference_mode(), compute.autocast(), memory_errors("while scoring"):
+            stacked = torch.from_numpy(np.stack(some)).to(compute.device, non_blocking=True)
+            maps, scores = model(stacked.permute(0, 3, 1, 2).float())
+            maps, scores = maps.float().cpu().numpy(), scores.float().cpu().tolist()
+        yield from zip(some, maps, scores, strict=True)
+
+
+@contextmanager
+def peeking(
+    model: PBAS, files: Sequence[LabelledFile], reading: Reading, compute: Compute, folder: Path
+) -> Iterator[Callable[[PBAS], dict[str, float]]]:
+    """Measures a test split again and again, for `--select test-best` alone. Its features are computed once.
+
+    Args:
+        model: gives the features.
+        files: the test split.
+        reading: how files become pixels.
+        compute: where to.
+        folder: for features that do not fit into memory.
+    """
+    side = (reading.resized, reading.resized)
+    masks = [read_mask(file, side, "strict") for file in files]
+    kept = tuple(
+        Kept(file.name, file.label, file.kind, reading.read(file.path), None if mask is None else reading.crop(mask))
+        for file, mask in zip(files, masks, strict=True)
+    )
+    shape = (feature_side(model.config.levels[0], model.config.size) ** 2, model.config.embedding_length)
+    cache = FeatureCache(len(kept), shape, compute.device, "auto", folder)
+    try:
+        fill(cache, model, (one.image for one in kept), compute)
+        embedded = Embedded(cache, cache, kept)
+        yield lambda trained: all_metrics(score_watched(trained, embedded, compute))[0]
+    finally:
+        cache.close()
+
+
+def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> dict[str, Any]:
+    """What `metrics.json` holds: the numbers, and all that one must know to compare them."""
+    config = run.config
+    return {
+        "format": "detectors-metrics",
+        "format_version": 1,
+        "detector": config["detector"],
+        "preset": config["preset"],
+        "dataset": config["dataset"],
+        "category": config["category"],
+        "protocol": evaluation.protocol,
+        "selection": config["selection"],
+        "size": run.reading.size,
+        "resizing": config["reading"]["resizing"],
+        "seed": config["seed"],
+        "backbone": config["settings"]["backbone"],
+        "backbone_sha256": config["backbone_sha256"],
+        "settings_sha256": config["settings_sha256"],
+        "synthesis": config["settings"]["synthesis"],
+        "precision": compute.precision,
+        "split": "test",
+        "images": {"normal": _count(evaluation, 0), "anomaly": _count(evaluation, 1)},
+        "metrics": evaluation.metrics,
+        "missing": evaluation.missing,
+        "epoch": run.state["epoch"],
+        "image_threshold": evaluation.image_threshold,
+        "pixel_threshold": evaluation.pixel_threshold,
+        "seconds": {"train": run.state["seconds"]},
+    }
+
+
+def _count(evaluation: Evaluation, label: int) -> int:
+    return sum(image.label == label for image in evaluation.images)

@@ -1,0 +1,94 @@
+"""A finished run as a detector that scores images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detectors.backbones import RANDOM, Backbone, load_backbone
+from detectors.devices import Compute
+from detectors.pbas.config import PBASConfig
+from detectors.pbas.model import PBAS, Features, Head, feature_side
+from detectors.pixels import Reading
+from detectors.runs import MODEL, load_tensors, read_config
+from synthgen.errors import IntegrityError, UsageError
+
+_BACKBONE_SEED = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedRun:
+    """A trained detector.
+
+    Attributes:
+        path: its run folder.
+        config: the run's configuration.
+        model: takes (B, 3, S, S) float RGB images of values 0 to 255, gives score maps (B, S, S) and scores (B,).
+        reading: how files become its pixels.
+        state: `epoch`, `seconds`, `image_threshold`, `pixel_threshold`.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    model: PBAS
+    reading: Reading
+    state: dict[str, Any]
+
+
+def build_pbas(config: PBASConfig, weights: str | None, compute: Compute) -> PBAS:
+    """An untrained PBAS on its device."""
+    return assemble(config, backbone_for(config, weights), compute)
+
+
+def backbone_for(config: PBASConfig, weights: str | None) -> Backbone:
+    """The frozen backbone of a configuration."""
+    if weights == RANDOM:
+        torch.manual_seed(_BACKBONE_SEED)  # the same untrained one for training and for use
+    return load_backbone(config.backbone, config.levels, weights)
+
+
+def assemble(config: PBASConfig, backbone: Backbone, compute: Compute) -> PBAS:
+    """A PBAS with this backbone, on its device."""
+    head = Head(config, feature_side(config.levels[0], config.size) ** 2)
+    model = PBAS(Features(backbone, config), head, config)
+    model.to(compute.device)
+    # convolutions run faster on images whose channels lie side by side
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.eval()
+    return model
+
+
+def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
+    """A finished run.
+
+    Args:
+        path: its folder.
+        weights: the backbone's; None takes the file that the run was trained with.
+        compute: where it is to work.
+
+    Raises:
+        InputDataError: the folder is no run, its training did not end, or the backbone's weights are not there.
+        IntegrityError: its files are damaged.
+        UsageError: the weights are not those that the run was trained with.
+    """
+    config = read_config(path)
+    try:
+        settings = PBASConfig.model_validate(config["settings"])
+        reading = Reading.from_json(config["reading"])
+        trained_with = config["backbone_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{path}: its configuration is damaged ({error}). Train again.") from error
+    weights = weights or config.get("weights") or (RANDOM if trained_with == RANDOM else None)
+    model = build_pbas(settings, weights, compute)
+    if model.features.backbone.weights_sha256 != trained_with:
+        raise UsageError(
+            f"{path} was trained with backbone weights of sha256 {trained_with[:16]}..., "
+            f"these have {model.features.backbone.weights_sha256[:16]}...: give the others as --weights backbone=PATH."
+        )
+    tensors, state = load_tensors(path / MODEL)
+    try:
+        model.head.load_state_dict({name: value.to(compute.device) for name, value in tensors.items()})
+    except RuntimeError as error:
+        raise IntegrityError(f"{path / MODEL}: not the model of this run. Train again.") from error
+    return LoadedRun(path, config, model, reading, state)

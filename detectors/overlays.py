@@ -1,0 +1,73 @@
+"""Score maps to look at: heat over the image, what is called anomalous outlined, the truth outlined beside it."""
+
+import cv2
+import numpy as np
+
+from detectors.results import Evaluation, ScoreMap
+from synthgen.samples import Image, Mask, Size
+
+_PREDICTED = (255, 255, 255)
+_TRUE = (60, 220, 60)
+_OPACITY = 0.65
+
+
+def heatmap(map_: ScoreMap, low: float, high: float) -> Image:
+    """Colours of a score map: dark at `low` and below, bright at `high` and above. (H, W, 3) uint8 RGB."""
+    colours = cv2.applyColorMap((255 * _heat(map_, low, high)).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def overlay(
+    image: Image, map_: ScoreMap, low: float, high: float, threshold: float | None = None, mask: Mask | None = None
+) -> Image:
+    """Heat over an image, the more opaque the hotter.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        map_: (H, W) float32 scores.
+        low: scores up to it have no heat.
+        high: scores from it on have the most; both the same for all images of a run, so that normal ones stay cold.
+        threshold: outlines (white) what scores more.
+        mask: outlines (green) the truth.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    opacity = _OPACITY * _heat(map_, low, high)[..., None]
+    mixed = (1 - opacity) * image + opacity * heatmap(map_, low, high)
+    picture = np.ascontiguousarray(np.round(mixed).astype(np.uint8))
+    width = max(1, round(min(image.shape[:2]) / 256))
+    if mask is not None:
+        _outline(picture, mask, _TRUE, width)
+    if threshold is not None:
+        _outline(picture, prediction_mask(map_, threshold), _PREDICTED, width)
+    return picture
+
+
+def prediction_mask(map_: ScoreMap, threshold: float) -> Mask:
+    """(H, W) uint8 {0, 1}: the pixels that score more than the threshold."""
+    return (map_ > threshold).astype(np.uint8)
+
+
+def upscale(map_: ScoreMap, size: Size) -> ScoreMap:
+    """A score map at another (height, width), bilinear."""
+    return np.asarray(cv2.resize(map_, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def display_range(evaluation: Evaluation) -> tuple[float, float]:
+    """Scores without heat and with the most, for all images of an evaluation."""
+    if evaluation.pixel_threshold is not None and evaluation.pixel_threshold > 0:
+        return 0.5 * evaluation.pixel_threshold, 1.5 * evaluation.pixel_threshold
+    normal = [one.map for one in evaluation.images if one.label == 0] or [one.map for one in evaluation.images]
+    low = float(np.median([np.median(one) for one in normal]))
+    high = float(max(one.map.max() for one in evaluation.images))
+    return low, high if high > low else low + 1
+
+
+def _heat(map_: ScoreMap, low: float, high: float) -> ScoreMap:
+    return np.asarray(np.clip((map_ - low) / (high - low), 0, 1), np.float32)
+
+
+def _outline(picture: Image, mask: Mask, colour: tuple[int, int, int], width: int) -> None:
+    contours, _ = cv2.findContours(mask, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, contours, -1, colour, width)

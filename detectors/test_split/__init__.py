@@ -1,0 +1,11 @@
+"""The official test split of a dataset: its images, labels and ground-truth masks. For evaluation only.
+
+Nothing here opens while a detector is being trained (`training`), so no test image can choose a model or a threshold.
+"""
+
+from detectors.test_split.files import LabelledFile, open_test_split
+from detectors.test_split.guard import TestSplitError, training
+from detectors.test_split.masks import read_mask
+from detectors.test_split.resizing import RULES, resize_mask
+
+__all__ = ["RULES", "LabelledFile", "TestSplitError", "open_test_split", "read_mask", "resize_mask", "training"]

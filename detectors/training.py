@@ -1,0 +1,157 @@
+"""What every training shares: its options, random order, what it watches, and when it stops."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detectors.caching import Where
+from detectors.devices import Compute
+from detectors.results import ScoredImage
+from synthgen.errors import SynthgenError, UsageError
+
+SELECTIONS = ("last", "val", "test-best")
+TEST_STAMP = "Selected on the test split: not an honest estimate."
+_PERCENTILE = 99.0
+
+Watch = Callable[[int, int, dict[str, float]], None]
+"""Called after each epoch with its number from 1, their count, and what was measured."""
+
+
+class DivergedError(SynthgenError):
+    """A loss was no number any more; the last good state is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to train, whatever the detector.
+
+    Attributes:
+        compute: device and precision.
+        seed: of initialisation and order.
+        selection: `last` epoch; `val`: the epoch that is best on held-out images; `test-best`: on the test split.
+        evaluate_every: epochs between evaluations; 0 for about twenty in all.
+        cache: where features are kept.
+        checkpoint_seconds: between checkpoints.
+        tensorboard: whether to write its events.
+    """
+
+    compute: Compute
+    seed: int = 0
+    selection: str = "last"
+    evaluate_every: int = 0
+    cache: Where = "auto"
+    checkpoint_seconds: float = 30.0
+    tensorboard: bool = True
+
+    def evaluates(self, epoch: int, epochs: int) -> bool:
+        """Whether there is an evaluation after this epoch, counted from 1."""
+        every = self.evaluate_every or max(1, epochs // 20)
+        return epoch % every == 0 or epoch == epochs
+
+
+@dataclass(slots=True)
+class Best:
+    """The best state so far of a training that selects.
+
+    Attributes:
+        score: of that state, larger is better.
+        epoch: after which it was, from 1; 0 before there is any.
+        state: its tensors.
+    """
+
+    score: float = -math.inf
+    epoch: int = 0
+    state: dict[str, Tensor] = field(default_factory=dict)
+
+    def offer(self, score: float, epoch: int, state: dict[str, Tensor]) -> None:
+        """Keep a copy of a state if it is better."""
+        if score > self.score:
+            self.score, self.epoch = score, epoch
+            self.state = {name: value.detach().clone() for name, value in state.items()}
+
+
+def check_selection(selection: str) -> None:
+    """Raise a UsageError unless it is one of `SELECTIONS`."""
+    if selection not in SELECTIONS:
+        raise UsageError(f"--select {selection}: expected one of {', '.join(SELECTIONS)}.")
+
+
+def generator(seed: int, purpose: str, epoch: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
+    """Random numbers that depend on these three alone, so that a resumed training draws the same."""
+    import hashlib
+
+    digest = hashlib.sha256(f"{seed}\n{purpose}\n{epoch}".encode()).digest()
+    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def order(count: int, seed: int, epoch: int) -> Tensor:
+    """The numbers 0 to count - 1 in the order of an epoch."""
+    return torch.randperm(count, generator=generator(seed, "order", epoch))
+
+
+def check_finite(values: dict[str, float], epoch: int) -> None:
+    """Raise a DivergedError if a loss is no number."""
+    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    if wrong:
+        raise DivergedError(
+            f"epoch {epoch}: {', '.join(wrong)} is no number any more. The last good state is in the run's checkpoint. "
+            "Lower the learning rates (--set), or give --precision fp32."
+        )
+
+
+def thresholds(held_out: list[ScoredImage]) -> tuple[float, float]:
+    """Above which an image, and a pixel, is called anomalous; from held-out normal images alone.
+
+    The image threshold is the 99th percentile of their scores. The pixel threshold is the 99th percentile of their maps'
+    largest values, so that about one normal image in a hundred shows a mark.
+    """
+    scores = np.array([image.score for image in held_out])
+    largest = np.array([image.map.max() for image in held_out])
+    return float(np.percentile(scores, _PERCENTILE)), float(np.percentile(largest, _PERCENTILE))
+
+
+def selection_score(metrics: dict[str, float], names: tuple[str, ...]) -> float:
+    """The mean of the metrics that are there.
+
+    Raises:
+        UsageError: none of them is.
+    """
+    there = [metrics[name] for name in names if name in metrics]
+    if not there:
+        raise UsageError("nothing to select by: there is no metric for these images. Use --select last.")
+    return float(np.mean(there))
+
+
+class Clock:
+    """Seconds of training, those before a resume included.
+
+    Args:
+        before: seconds of earlier runs.
+    """
+
+    def __init__(self, before: float = 0.0) -> None:
+        self._before = before
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return self._before + time.monotonic() - self._start
+
+
+def facts(options: Options) -> dict[str, Any]:
+    """What of the options belongs into the run's configuration."""
+    return {
+        "seed": options.seed,
+        "selection": options.selection,
+        "evaluate_every": options.evaluate_every,
+        "precision": options.compute.precision,
+        "compile": options.compute.compile,
+        "device": options.compute.device.type,
+    }
