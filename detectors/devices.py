@@ -1,6 +1,7 @@
 """Where and how precisely tensors are computed."""
 
 import contextlib
+import ctypes
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import torch
 from synthgen.errors import UsageError
 
 PRECISIONS = ("fp32", "bf16")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +48,23 @@ def choose_compute(device: str = "auto", precision: str = "fp32", compile: bool 
         torch.zeros(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(f"--device {device}: not available here ({str(error).splitlines()[0]}). Try --device cpu.") from error
-    if chosen.type == "cuda":
+    if chosen.type == "cpu":
+        keep_freed_memory()
+    else:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
     return Compute(chosen, precision, compile)
+
+
+def keep_freed_memory() -> None:
+    """Have the allocator keep large blocks, where it is glibc's: giving each back to the system, and getting it again page
+    by page in the next step, costs a fifth of a step on a CPU.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
+        libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 @contextlib.contextmanager

@@ -207,8 +207,8 @@ def test_eval_again_gives_the_same_numbers(evaluated, root):
 def test_test_best_is_stamped(root, tmp_path):
     out = tmp_path / "best"
     detectors(
-        "train", "pbas", "--dataset", "mvtec", "--root", root, "--category", "bottle", *SMALL, "--epochs", 2, "--select", "test-best",
-        "--out", out,
+        "train", "pbas", "--dataset", "mvtec", "--root", root, "--category", "bottle", *SMALL, "--epochs", 2,
+        "--select", "test-best", "--out", out,
     )  # fmt: skip
     done = detectors("eval", out)
     assert "test-best*" in done.stdout

@@ -114,6 +114,24 @@ def test_losses_and_gradients_equal_the_loop(features, metric):
         torch.testing.assert_close(one, parameter.grad, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_the_shortcut_through_the_first_layer_is_exact(features, metric, monkeypatch):
+    torch.manual_seed(5)
+    config = SMALL.model_copy(update={"metric": metric, "discriminator_layers": 3})
+    head = Head(config, 10).double()
+    head.centre.copy_(torch.randn(10, 24))
+    rows = features.flatten(0, 1).double()
+    found = []
+    for plain in (False, True):
+        monkeypatch.setattr(torch, "is_autocast_enabled", lambda _, plain=plain: plain)  # takes the plain way
+        head.zero_grad()
+        terms = losses(head, rows, config)
+        terms.total.backward()
+        found.append([terms.total.detach(), *(parameter.grad.clone() for parameter in head.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)  # the losses themselves are float32
+
+
 def test_anomalies_lie_on_the_ray_at_one_distance(features):
     u, c = features[0], features[1]
     away = u - c

@@ -141,7 +141,7 @@ class _Training:
         self.device = options.compute.device
         torch.manual_seed(options.seed)
         model.head = Head(self.config, len(model.head.centre)).to(self.device)
-        self.optimizers = _optimizers(model.head, self.config)
+        self.optimizers = make_optimizers(model.head, self.config)
         self.best = Best()
         self.epoch = 0
         self.clock = Clock()
@@ -273,7 +273,7 @@ def score_watched(model: PBAS, embedded: Embedded, compute: Compute) -> list[Sco
     return scored
 
 
-def _optimizers(head: Head, config: PBASConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(head: Head, config: PBASConfig) -> list[torch.optim.Optimizer]:
     """Adam for the projector; Adam or AdamW for the discriminator, each with its decay."""
     decay = config.projector_decay + config.shared_decay
     optimizers: list[torch.optim.Optimizer] = [

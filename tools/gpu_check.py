@@ -1,0 +1,163 @@
+"""Checks that need a GPU: training PBAS on it, scoring with it, and whether it says what the CPU says.
+
+    python tools/gpu_check.py                        random weights, random images: times, and agreement with the CPU
+    python tools/gpu_check.py --weights FILE --root MVTEC --category bottle      a real category as well
+
+One line of JSON per check on stdout; exit status 1 if one of them fails. Goals: a category of 280 images in under 3 minutes
+(the paper: 2.5 hours on an RTX 3090), over 2,000 images/s at batch 32 (the paper: 75).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from detectors.backbones import load_backbone
+from detectors.caching import FeatureCache
+from detectors.devices import choose_compute
+from detectors.loading import assemble
+from detectors.pbas.config import make_config
+from detectors.pbas.model import feature_side
+from detectors.pbas.train import Embedded, Kept, fill, train
+from detectors.runs import RunFolder
+from detectors.training import Options
+
+IMAGES, HELD_OUT = 280, 28
+
+
+def say(check, ok, **figures):
+    print(json.dumps({"check": check, "ok": ok, **figures}), flush=True)
+    return ok
+
+
+def random_images(count, size):
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randint(0, 256, (size, size, 3), generator=generator, dtype=torch.uint8).numpy() for _ in range(count)]
+
+
+def agreement(config, weights):
+    """The GPU's scores against the CPU's, with the same parameters."""
+    images = torch.rand(4, 3, config.size, config.size) * 255
+    torch.manual_seed(0)
+    backbone = load_backbone(config.backbone, config.levels, weights)
+    wanted = assemble(config, backbone, choose_compute("cpu"))
+    with torch.inference_mode():
+        maps, scores = wanted(images)
+    state = wanted.head.state_dict()
+    model = assemble(config, backbone, choose_compute("cuda"))
+    model.head.load_state_dict({name: value.cuda() for name, value in state.items()})
+    with torch.inference_mode():
+        other_maps, other_scores = model(images.cuda())
+    difference = max(float((other_maps.cpu() - maps).abs().max()), float((other_scores.cpu() - scores).abs().max()))
+    return say("scores of GPU and CPU agree", difference < 2e-3, largest_difference=difference)
+
+
+def training_time(config, weights, precision, epochs):
+    compute = choose_compute("cuda", precision)
+    model = assemble(config, load_backbone(config.backbone, config.levels, weights), compute)
+    shape = (feature_side(config.levels[0], config.size) ** 2, config.embedding_length)
+    caches = [FeatureCache(count, shape, compute.device) for count in (IMAGES, 2 * HELD_OUT)]
+    watched = random_images(2 * HELD_OUT, config.size)
+    images = tuple(
+        Kept(str(k), k % 2, "random", image, (image[..., 0] > 128).astype("uint8") * (k % 2)) for k, image in enumerate(watched)
+    )
+    start = time.monotonic()
+    for cache, pictures in zip(caches, (random_images(IMAGES, config.size), watched), strict=True):
+        fill(cache, model, pictures, compute)
+    torch.cuda.synchronize()
+    embedded = time.monotonic() - start
+    config = config.model_copy(update={"epochs": epochs})
+    model.config = config
+    with tempfile.TemporaryDirectory() as folder, RunFolder(Path(folder) / "run", {}) as run:
+        start = time.monotonic()
+        train(model, Embedded(*caches, images), run, Options(compute, tensorboard=False))
+        torch.cuda.synchronize()
+        seconds = time.monotonic() - start
+    return say(
+        f"training on {IMAGES} images, {epochs} epochs at {config.size}, {precision}",
+        embedded + seconds < 180,
+        embedding_seconds=round(embedded, 2),
+        training_seconds=round(seconds, 2),
+        peak_gib=round(torch.cuda.max_memory_allocated() / 2**30, 2),
+        features_on=caches[0].where,
+    )
+
+
+def scoring(config, weights, precision, batch):
+    compute = choose_compute("cuda", precision)
+    model = assemble(config, load_backbone(config.backbone, config.levels, weights), compute)
+    images = torch.randint(0, 256, (batch, config.size, config.size, 3), dtype=torch.uint8).pin_memory()
+    rates = []
+    with torch.inference_mode(), compute.autocast():
+        for _ in range(4):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            for _ in range(30):
+                maps, _ = model(images.to(compute.device, non_blocking=True).permute(0, 3, 1, 2).float())
+            maps.cpu()
+            rates.append(30 * batch / (time.perf_counter() - start))
+    goal = 2000 if batch == 32 else 0
+    return say(
+        f"scoring, batch {batch} at {config.size}, {precision}", max(rates) > goal, images_per_second=round(max(rates), 1)
+    )
+
+
+def real_category(options):
+    """The whole command on a real category."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        common = ["--weights", f"backbone={options.weights}", "--device", "cuda"]
+        arguments = [
+            "--dataset",
+            "mvtec",
+            "--root",
+            options.root,
+            "--category",
+            options.category,
+            "--backbone",
+            options.backbone,
+        ]
+        start = time.monotonic()
+        command = [sys.executable, "-m", "detectors"]
+        subprocess.run(
+            [*command, "train", "pbas", *arguments, *common, "--size", "256", "--epochs", "50", "--out", run], check=True
+        )
+        seconds = time.monotonic() - start
+        subprocess.run([*command, "eval", run, *common], check=True, stdout=subprocess.DEVNULL)
+        metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    return say(
+        f"{options.category}, 50 epochs", metrics["image_auroc"] > 0.9, command_seconds=round(seconds, 1), metrics=metrics
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--backbone", default="wide_resnet50_2")
+    parser.add_argument("--weights", default="random")
+    parser.add_argument("--root")
+    parser.add_argument("--category", default="bottle")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("there is no GPU here")
+    results = []
+    for preset in ("paper", "reference"):
+        config = make_config(preset, "", "", {"backbone": options.backbone})
+        results.append(agreement(config, options.weights))
+        results += [training_time(config, options.weights, precision, config.epochs) for precision in ("fp32", "bf16")]
+        results += [
+            scoring(config, options.weights, precision, batch) for precision in ("fp32", "bf16") for batch in (1, 8, 32)
+        ]
+    speed = [sys.executable, "tools/bench/pbas_speed.py", "--device", "cuda", "--backbone", options.backbone, "--batch", "32"]
+    results.append(subprocess.run(speed, check=False).returncode == 0)
+    if options.root:
+        results.append(real_category(options))
+    sys.exit(0 if all(results) else 1)
+
+
+if __name__ == "__main__":
+    main()
