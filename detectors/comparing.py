@@ -26,7 +26,7 @@ _SAME = (
     "settings_sha256",
 )
 _SHOWN = ("dataset", "category", "detector", "preset", "synthesis", "selection", "protocol", "size", "backbone")
-_METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max", "au_pro")
+_METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max", "au_pro", "au_spro_mean")
 TEST_BEST = "test-best"
 _NOTE = "* selected on the test split: not an honest estimate, only comparable with numbers made in the same way"
 

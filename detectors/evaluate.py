@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from detectors import loco
 from detectors.caching import FeatureCache
 from detectors.devices import Compute, memory_errors
 from detectors.loading import LoadedRun
+from detectors.loco import spro_metrics
 from detectors.metrics import all_metrics
 from detectors.pbas.model import PBAS, feature_side
 from detectors.pbas.train import Embedded, Kept, fill, score_watched
@@ -38,6 +40,9 @@ def evaluate(run: LoadedRun, root: Path | None, protocol: str, compute: Compute,
     files = open_test_split(run.config["dataset"], root, run.config["category"])
     images = tuple(score_files(run.model, files, run.reading, protocol, compute, batch))
     metrics, missing = all_metrics(images, protocol)
+    if run.config["dataset"] == "mvtec_loco" and run.reading.size == run.reading.resized:
+        more, why = spro_metrics(files, images, _category_folder(files) / loco.CONFIG)
+        metrics, missing = metrics | more, missing | why
     return Evaluation(images, metrics, missing, protocol, run.state["image_threshold"], run.state["pixel_threshold"])
 
 
@@ -134,6 +139,11 @@ def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> di
         "pixel_threshold": evaluation.pixel_threshold,
         "seconds": {"train": run.state["seconds"]},
     }
+
+
+def _category_folder(files: Sequence[LabelledFile]) -> Path:
+    """`CATEGORY` of `CATEGORY/test/KIND/FILE`."""
+    return files[0].path.parents[2]
 
 
 def _count(evaluation: Evaluation, label: int) -> int:

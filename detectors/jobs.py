@@ -136,10 +136,10 @@ def _train_category(request: TrainRequest, several: bool, say: Say, progress: Pr
     reading = Reading((config.resized, config.resized), config.resized, config.size, request.bit_depth)
     if request.shards is not None:
         data = from_shards(request.shards, request.dataset, request.category, reading, request.split_seed)
+        config = make_config(request.preset, data.dataset, data.category, request.changes)  # now that the category is known
+        data = replace(data, reading=replace(data.reading, resized=config.resized))
     else:
         data = from_dataset(str(request.dataset), request.root, str(request.category), reading, request.split_seed)
-    if request.preset == "reference" and request.shards is not None:  # now that the category is known
-        config = make_config(request.preset, data.dataset, data.category, request.changes)
     _show_card(data, say)
     compute = request.options.compute
     model = assemble(config, backbone_for(config, request.weights), compute)

@@ -1,6 +1,8 @@
 """`detectors` as users run it: train, resume, eval, predict, export, compare; on small folders, with an untrained backbone."""
 
+import contextlib
 import csv
+import io
 import json
 import shutil
 import signal
@@ -13,11 +15,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from builders import build_mvtec, picture, write
+from builders import build_loco, build_mvtec, picture, write
 from commands import environment, synthgen
 
 from detectors.backbones import BACKBONES, load_backbone
 from detectors.caching import FeatureCache
+from detectors.cli import main
 from detectors.data import from_dataset, from_shards, split
 from detectors.jobs import spread
 from detectors.pixels import Reading
@@ -29,15 +32,34 @@ SMALL = ["--backbone", "resnet18", "--weights", "backbone=random", "--size", 64,
 READING = Reading((64, 64), 64, 64)
 
 
-def detectors(*arguments, ok=True, **options):
-    """A finished command; it never shows a traceback."""
-    command = [sys.executable, "-m", "detectors", *map(str, arguments)]
-    options = {"capture_output": True, "text": True, "env": environment(OMP_NUM_THREADS=1), "timeout": 200, **options}
-    done = subprocess.run(command, check=False, **options)
-    assert "Traceback" not in done.stderr, done.stderr
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def detectors(*arguments, ok=True):
+    """A finished command, in this process: importing PyTorch takes longer than most of them."""
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "argv", ["detectors", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code or 0
     if ok:
-        assert done.returncode == 0, done.stderr
-    return done
+        assert status == 0, err.getvalue()
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+
+def start(script, *arguments):
+    """A running command, or a script that is one, in a process of its own."""
+    command = [sys.executable, *(["-c", script] if script else ["-m", "detectors"]), *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment(OMP_NUM_THREADS=1), **pipes)
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +145,9 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(root, run, tmp_path
         "--out",
         out,
     ]
-    killed = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        env=environment(OMP_NUM_THREADS=1),
-        capture_output=True,
-        check=False,
-        timeout=200,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    with start(script, *arguments) as killed:
+        _, err = killed.communicate(timeout=200)
+    assert killed.returncode == -signal.SIGKILL, err
     assert (out / "checkpoint.safetensors").exists()
     assert not (out / "model.safetensors").exists()
     assert "did not end" in detectors("eval", out, ok=False).stderr
@@ -146,8 +163,7 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(root, run, tmp_path
 
 def test_sigterm_ends_a_training_that_can_be_resumed(root, tmp_path):
     arguments = ["train", "pbas", "--dataset", "mvtec", "--root", root, "--category", "bottle", *SMALL]
-    command = [sys.executable, "-m", "detectors", *map(str, arguments), "--epochs", "5000", "--out", str(tmp_path / "run")]
-    with subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with start("", *arguments, "--epochs", 5000, "--out", tmp_path / "run") as process:
         deadline = time.monotonic() + 100
         while not (tmp_path / "run" / "log.jsonl").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -370,17 +386,11 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(root, tmp_
         "p._Training._epoch = epoch; p.losses = broken\n"
         "import detectors.cli as c; c.main()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, base)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=200,
-    )
-    assert done.returncode == 1
-    assert "loss_centre is no number" in done.stderr
-    assert "Traceback" not in done.stderr
+    with start(script, *base) as process:
+        _, err = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "loss_centre is no number" in err
+    assert "Traceback" not in err
     tensors, state = load_tensors(out / "checkpoint.safetensors")
     assert state["epoch"] == 1
     assert all(torch.isfinite(value).all() for value in tensors.values())
@@ -492,4 +502,45 @@ def test_commands_are_spread_over_devices():
 def test_list_and_help():
     assert {"pbas"} == set(json.loads(detectors("list", "--json").stdout)["detectors"])
     assert "wide_resnet50_2" in detectors("list").stdout
-    assert "--select" in detectors("train", "--help", env=environment(COLUMNS=120)).stdout
+    assert "test-best" in detectors("train", "--help").stdout
+
+
+def test_loco_has_its_own_metric(tmp_path):
+    root = build_loco(tmp_path / "data", normals=5)
+    category = root / "screw_bag"
+    shutil.rmtree(category / "test/scratch")
+    shutil.rmtree(category / "ground_truth/scratch")
+    for kind, value in (("logical_anomalies", 255), ("structural_anomalies", 254)):
+        for number in range(2):
+            write(category / "test" / kind / f"{number:03}.png", picture(number))
+            mask = np.zeros((48, 64), np.uint8)
+            mask[10:20, 10:30] = value
+            write(category / "ground_truth" / kind / f"{number:03}" / "000.png", mask)
+    config = [
+        {"defect_name": name, "pixel_value": value, "saturation_threshold": 50, "relative_saturation": False}
+        for name, value in (("missing", 255), ("scratch", 254))
+    ]
+    (category / "defects_config.json").write_text(json.dumps(config))
+    run = tmp_path / "run"
+    detectors(
+        "train",
+        "pbas",
+        "--dataset",
+        "mvtec_loco",
+        "--root",
+        root,
+        "--category",
+        "screw_bag",
+        *SMALL,
+        "--epochs",
+        1,
+        "--out",
+        run,
+    )
+    detectors("eval", run)
+    metrics = json.loads((run / "metrics.json").read_text())["metrics"]
+    spro = {name: value for name, value in metrics.items() if "spro" in name}
+    assert set(spro) == {"au_spro_logical", "au_spro_structural", "au_spro_mean", "au_spro_pooled"}
+    assert spro["au_spro_mean"] == pytest.approx((spro["au_spro_logical"] + spro["au_spro_structural"]) / 2)
+    (category / "defects_config.json").unlink()
+    assert "defects_config.json is missing" in detectors("eval", run).stderr

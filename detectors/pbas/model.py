@@ -185,7 +185,8 @@ class PBAS(nn.Module):
 
     def spread_out(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """From (B, H, W) scores of patches to score maps and image scores: the largest patch, before any smoothing."""
-        maps = self.spread @ patches.to(self.spread.dtype) @ self.spread.T
+        with torch.autocast(patches.device.type, enabled=False):  # the last digits of scores are worth keeping
+            maps = self.spread @ patches.to(self.spread.dtype) @ self.spread.T
         return maps, patches.flatten(1).amax(1)
 
 
