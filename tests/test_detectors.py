@@ -293,18 +293,23 @@ def test_predict_writes_pictures_of_the_images_own_size(evaluated, tmp_path):
     assert (missing.returncode, "no such file or folder" in missing.stderr) == (3, True)
 
 
-def test_export_gives_what_pytorch_gives(evaluated, root, tmp_path):
+@pytest.mark.parametrize("synthesis", ["ray", "none"])  # scored by the discriminator, and by the distance to the centre
+def test_export_gives_what_pytorch_gives(synthesis, run, root, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
+    if synthesis == "none":
+        run = tmp_path / "run"
+        arguments = ["--dataset", "mvtec", "--root", root, "--category", "bottle", *SMALL, "--epochs", 1, "--out", run]
+        detectors("train", "pbas", *arguments, "--set", "synthesis=none", "--set", "metric=euclidean")
     path = tmp_path / "model.onnx"
-    detectors("export", evaluated, "--out", path)
+    detectors("export", run, "--out", path)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     facts = json.loads(session.get_modelmeta().custom_metadata_map["detectors"])
     reading = Reading.from_json(facts["reading"])
     file = root / "bottle/test/scratch/000.png"
     pixels = reading.read(file).astype(np.float32).transpose(2, 0, 1)[None]
     maps, scores = session.run(None, {"image": np.repeat(pixels, 3, 0)})
-    detectors("predict", evaluated, file, "--out", tmp_path / "out")
+    detectors("predict", run, file, "--out", tmp_path / "out")
     wanted = json.loads((tmp_path / "out/scores.json").read_text())[0]["score"]
     assert scores.tolist() == pytest.approx([wanted] * 3, abs=1e-3)
     assert maps.shape == (3, 64, 64)

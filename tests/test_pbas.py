@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from detectors.pbas import losses as losses_module
 from detectors.pbas.config import PBASConfig, make_config
 from detectors.pbas.losses import losses, synthesise
 from detectors.pbas.model import (
@@ -114,18 +115,23 @@ def test_losses_and_gradients_equal_the_loop(features, metric):
         torch.testing.assert_close(one, parameter.grad, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("how", ["plain", "compiled"])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_the_shortcut_through_the_first_layer_is_exact(features, metric, monkeypatch):
+def test_the_shortcut_through_the_first_layer_is_exact(features, metric, how, monkeypatch):
     torch.manual_seed(5)
     config = SMALL.model_copy(update={"metric": metric, "discriminator_layers": 3})
     head = Head(config, 10).double()
     head.centre.copy_(torch.randn(10, 24))
     rows = features.flatten(0, 1).double()
     found = []
-    for plain in (False, True):
-        monkeypatch.setattr(torch, "is_autocast_enabled", lambda _, plain=plain: plain)  # takes the plain way
+    step = losses
+    for number in range(2):
+        if number and how == "plain":
+            monkeypatch.setattr(losses_module, "_shortcut", lambda *_: False)
+        elif number:
+            step = torch.compile(losses, backend="aot_eager")  # as `--compile` does, without a C++ compiler
         head.zero_grad()
-        terms = losses(head, rows, config)
+        terms = step(head, rows, config)
         terms.total.backward()
         found.append([terms.total.detach(), *(parameter.grad.clone() for parameter in head.parameters())])
     for one, other in zip(*found, strict=True):

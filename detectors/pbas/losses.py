@@ -50,8 +50,7 @@ def losses(head: Head, features: Tensor, config: PBASConfig, generator: torch.Ge
     if head.discriminator is None:
         nothing = torch.zeros_like(radius)
         return Losses(radius, nothing, nothing)
-    shortcut = config.synthesis == "ray" and config.detach_synthesis and not torch.is_autocast_enabled(features.device.type)
-    if shortcut and len(head.discriminator) > 1:
+    if _shortcut(config, features.device.type) and len(head.discriminator) > 1:
         first, *others = head.discriminator
         steps = (config.alpha * radius / distance).detach()[:, None]
         hidden = _BothThroughFirst.apply(projected, steps, head.centre, index, first.weight, first.bias)  # type: ignore[no-untyped-call]
@@ -92,6 +91,13 @@ def synthesise(
     return projected + (offset.detach() if config.detach_synthesis else offset)
 
 
+def _shortcut(config: PBASConfig, device: str) -> bool:
+    """Whether the first layer may be computed for both kinds of features at once."""
+    # a compiled graph loses the gradient of the weight (PyTorch 2.11); autocast does not reach into the backward pass
+    plain = torch.compiler.is_compiling() or torch.is_autocast_enabled(device)
+    return config.synthesis == "ray" and config.detach_synthesis and not plain
+
+
 def length(vectors: Tensor) -> Tensor:
     """Lengths of (R, E) vectors, at least 1e-12; where a vector is zero, so is the gradient, and not NaN."""
     return vectors.square().sum(1).clamp(min=1e-24).sqrt()
@@ -110,13 +116,9 @@ class _BothThroughFirst(torch.autograd.Function):
     ) -> Tensor:
         """(2R, width): the layer of (R, E) features, then of the anomalies; `steps` (R, 1) are k, `index` the rows of c."""
         context.save_for_backward(features, steps, centre, index, weight)
-        rows = len(features)
-        hidden = features.new_empty(2 * rows, len(weight))
-        normal, anomalous = hidden[:rows], hidden[rows:]
-        torch.mm(features, weight.T, out=normal)
-        torch.sub(normal, (centre @ weight.T)[index], out=anomalous)
-        anomalous.mul_(steps).add_(normal)
-        return hidden.add_(bias)
+        normal = features @ weight.T
+        anomalous = torch.addcmul(normal, normal - (centre @ weight.T)[index], steps)
+        return torch.cat([normal, anomalous]).add_(bias)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

@@ -230,7 +230,8 @@ def nearest(features: Tensor, centre: Tensor, metric: Literal["cosine", "euclide
     else:  # |u - c|^2 = |u|^2 - 2 (u c - |c|^2 / 2)
         columns, offsets = centre.T, 0.5 * centre.square().sum(1)
     parts = []
-    for rows in torch.split(features, _CHUNK):
+    # an exported graph takes any number of rows, which no list of chunks does
+    for rows in (features,) if torch.compiler.is_exporting() else torch.split(features, _CHUNK):
         likeness = rows @ columns
         parts.append((likeness if offsets is None else likeness - offsets).argmax(1))
     return torch.cat(parts) if len(parts) != 1 else parts[0]
