@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def evaluate(run: LoadedRun, root: Path | None, protocol: str, compute: Compute,
     if run.config["dataset"] == "mvtec_loco" and run.reading.size == run.reading.resized:
         more, why = spro_metrics(files, images, _category_folder(files) / loco.CONFIG)
         metrics, missing = metrics | more, missing | why
-    return Evaluation(images, metrics, missing, protocol, run.state["image_threshold"], run.state["pixel_threshold"])
+    return Evaluation(images, metrics, missing, protocol, run.limits)
 
 
 def score_files(
@@ -134,10 +135,9 @@ def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> di
         "images": {"normal": _count(evaluation, 0), "anomaly": _count(evaluation, 1)},
         "metrics": evaluation.metrics,
         "missing": evaluation.missing,
-        "epoch": run.state["epoch"],
-        "image_threshold": evaluation.image_threshold,
-        "pixel_threshold": evaluation.pixel_threshold,
-        "seconds": {"train": run.state["seconds"]},
+        "epoch": run.epoch,
+        "limits": asdict(run.limits),
+        "seconds": {"train": run.seconds},
     }
 
 

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -57,8 +58,7 @@ def export_onnx(run: LoadedRun, path: Path) -> float:
         {
             **{key: run.config[key] for key in ("detector", "dataset", "category", "backbone_sha256")},
             "reading": run.reading.to_json(),
-            "image_threshold": run.state["image_threshold"],
-            "pixel_threshold": run.state["pixel_threshold"],
+            "limits": asdict(run.limits),
         },
         sort_keys=True,
     )

@@ -11,6 +11,7 @@ from detectors.devices import Compute
 from detectors.pbas.config import PBASConfig
 from detectors.pbas.model import PBAS, Features, Head, feature_side
 from detectors.pixels import Reading
+from detectors.results import Limits
 from detectors.runs import MODEL, load_tensors, read_config
 from synthgen.errors import IntegrityError, UsageError
 
@@ -26,14 +27,18 @@ class LoadedRun:
         config: the run's configuration.
         model: takes (B, 3, S, S) float RGB images of values 0 to 255, gives score maps (B, S, S) and scores (B,).
         reading: how files become its pixels.
-        state: `epoch`, `seconds`, `image_threshold`, `pixel_threshold`.
+        limits: what its scores mean.
+        epoch: after which it was taken.
+        seconds: that its training took.
     """
 
     path: Path
     config: dict[str, Any]
     model: PBAS
     reading: Reading
-    state: dict[str, Any]
+    limits: Limits
+    epoch: int
+    seconds: float
 
 
 def build_pbas(config: PBASConfig, weights: str | None, compute: Compute) -> PBAS:
@@ -89,6 +94,6 @@ def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
     tensors, state = load_tensors(path / MODEL)
     try:
         model.head.load_state_dict({name: value.to(compute.device) for name, value in tensors.items()})
-    except RuntimeError as error:
+        return LoadedRun(path, config, model, reading, Limits(**state["limits"]), state["epoch"], state["seconds"])
+    except (RuntimeError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path / MODEL}: not the model of this run. Train again.") from error
-    return LoadedRun(path, config, model, reading, state)

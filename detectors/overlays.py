@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from detectors.results import Evaluation, ScoreMap
+from detectors.results import Evaluation, Limits, ScoreMap
 from synthgen.samples import Image, Mask, Size
 
 _PREDICTED = (255, 255, 255)
@@ -54,14 +54,19 @@ def upscale(map_: ScoreMap, size: Size) -> ScoreMap:
     return np.asarray(cv2.resize(map_, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def display_range(evaluation: Evaluation) -> tuple[float, float]:
-    """Scores without heat and with the most, for all images of an evaluation."""
-    if evaluation.pixel_threshold is not None and evaluation.pixel_threshold > 0:
-        return 0.5 * evaluation.pixel_threshold, 1.5 * evaluation.pixel_threshold
-    normal = [one.map for one in evaluation.images if one.label == 0] or [one.map for one in evaluation.images]
-    low = float(np.median([np.median(one) for one in normal]))
-    high = float(max(one.map.max() for one in evaluation.images))
-    return low, high if high > low else low + 1
+def display_range(limits: Limits) -> tuple[float, float]:
+    """Scores without heat and with the most: what is usual on normal images, and as far beyond the threshold."""
+    return limits.usual, limits.pixel + max(limits.pixel - limits.usual, 1e-6)
+
+
+def limits_of(evaluation: Evaluation) -> Limits:
+    """The evaluation's limits; where nobody knows them, something to draw by."""
+    if evaluation.limits is not None:
+        return evaluation.limits
+    normal = [one for one in evaluation.images if one.label == 0] or list(evaluation.images)
+    usual = float(np.median([np.median(one.map) for one in normal]))
+    highest = max(float(one.map.max()) for one in evaluation.images)
+    return Limits(float("inf"), (usual + highest) / 2, usual)
 
 
 def _heat(map_: ScoreMap, low: float, high: float) -> ScoreMap:

@@ -14,7 +14,7 @@ import numpy as np
 from detectors.devices import Compute
 from detectors.evaluate import score_pixels
 from detectors.loading import LoadedRun
-from detectors.overlays import overlay, prediction_mask, upscale
+from detectors.overlays import display_range, overlay, prediction_mask, upscale
 from detectors.results import ScoreMap
 from synthgen.datasets.images import decode
 from synthgen.datasets.listing import image_files
@@ -125,14 +125,14 @@ def whole_map(map_: ScoreMap, run: LoadedRun) -> ScoreMap:
 
 
 def _one(run: LoadedRun, file: Path, name: str, map_: ScoreMap, score: float, out: Path | None) -> Prediction:
-    threshold, pixel = run.state["image_threshold"], run.state["pixel_threshold"]
+    threshold, pixel = run.limits.image, run.limits.pixel
     area = float((map_ > pixel).mean())
     result = Prediction(str(file), score, threshold, score > threshold, area)
     if out is None:
         return result
     image = decode(file.read_bytes(), run.reading.bit_depth)
     large = upscale(whole_map(map_, run), (image.shape[0], image.shape[1]))
-    picture = overlay(image, large, 0.5 * pixel, 1.5 * pixel, threshold=pixel)
+    picture = overlay(image, large, *display_range(run.limits), threshold=pixel)
     _write_png(out / f"{name}_overlay.png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     _write_png(out / f"{name}_mask.png", 255 * prediction_mask(large, pixel))
     return Prediction(**{**asdict(result), "overlay": f"{name}_overlay.png", "mask": f"{name}_mask.png"})

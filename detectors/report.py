@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from detectors.metrics import MetricError, pro_curve, roc_curve
-from detectors.overlays import display_range, overlay
+from detectors.overlays import display_range, limits_of, overlay
 from detectors.results import Evaluation, ScoredImage
 from synthgen.samples import Image
 from synthgen.shards.storage import storage_error, temporary_name
@@ -87,8 +87,9 @@ def _chosen(evaluation: Evaluation) -> list[tuple[str, list[ScoredImage]]]:
 def _metrics(evaluation: Evaluation) -> str:
     rows = [(name, f"{100 * value:.2f} %") for name, value in evaluation.metrics.items()]
     rows += [(name, why) for name, why in evaluation.missing.items()]
-    limits = {"image threshold": evaluation.image_threshold, "pixel threshold": evaluation.pixel_threshold}
-    rows += [(f"{name} (from held-out normal images)", f"{value:.4f}") for name, value in limits.items() if value is not None]
+    if evaluation.limits is not None:
+        for name, value in (("image", evaluation.limits.image), ("pixel", evaluation.limits.pixel)):
+            rows.append((f"{name} threshold (from held-out normal images)", f"{value:.4f}"))
     return _table([("protocol", evaluation.protocol), *rows])
 
 
@@ -96,14 +97,15 @@ def _kinds(evaluation: Evaluation) -> str:
     rows = []
     for kind in sorted({one.kind for one in evaluation.images}, key=lambda kind: (kind != "good", kind)):
         own = [one for one in evaluation.images if one.kind == kind]
-        called = "" if evaluation.image_threshold is None else f"{sum(one.score > evaluation.image_threshold for one in own)}"
+        called = "" if evaluation.limits is None else f"{sum(one.score > evaluation.limits.image for one in own)}"
         rows.append((kind, str(len(own)), f"{np.mean([one.score for one in own]):.4f}", called))
     return _table(rows, ("kind", "images", "mean score", "called anomalous"))
 
 
 def _figure(one: ScoredImage, evaluation: Evaluation) -> str:
-    low, high = display_range(evaluation)
-    picture = overlay(one.image, one.map, low, high, evaluation.pixel_threshold, one.mask)
+    limits = limits_of(evaluation)
+    threshold = None if evaluation.limits is None else limits.pixel
+    picture = overlay(one.image, one.map, *display_range(limits), threshold, one.mask)
     caption = f"{one.name}: {one.kind}, score {one.score:.4f}"
     both = " ".join(_img(_png(_fit(shown)), caption) for shown in (one.image, picture))
     return f"<figure>{both}<figcaption>{_text(caption)}</figcaption></figure>"
@@ -117,8 +119,8 @@ def _histogram(evaluation: Evaluation) -> bytes | None:
             own = [one.score for one in evaluation.images if one.label == label]
             if own:
                 axes.hist(own, edges, alpha=0.6, color=colour, label=name)
-        if evaluation.image_threshold is not None:
-            axes.axvline(evaluation.image_threshold, color="black", lw=1, ls="--", label="threshold")
+        if evaluation.limits is not None:
+            axes.axvline(evaluation.limits.image, color="black", lw=1, ls="--", label="threshold")
         axes.set(xlabel="image score", ylabel="images")
         axes.legend()
 

@@ -34,6 +34,22 @@ class ScoredImage:
     mask: Mask | None
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a detector's scores mean, from held-out normal images alone.
+
+    Attributes:
+        image: above it an image is called anomalous: the 99th percentile of their scores.
+        pixel: above it a pixel is: the 99th percentile of their maps' largest values, so that about one normal image in a
+            hundred shows a mark.
+        usual: the median of their maps' 90th percentiles: where heat begins in pictures.
+    """
+
+    image: float
+    pixel: float
+    usual: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
     """A detector's results on a set of labelled images.
@@ -43,12 +59,11 @@ class Evaluation:
         metrics: by name, such as `"image_auroc"`, 0..1.
         missing: metrics that could not be had -> why.
         protocol: `strict` or `paper`.
-        image_threshold, pixel_threshold: scores above are called anomalous; chosen on validation normals.
+        limits: what the scores mean, if somebody knows.
     """
 
     images: tuple[ScoredImage, ...]
     metrics: dict[str, float]
     missing: dict[str, str] = field(default_factory=dict)
     protocol: str = "strict"
-    image_threshold: float | None = None
-    pixel_threshold: float | None = None
+    limits: Limits | None = None

@@ -135,7 +135,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     temporary = temporary_name(path)
     try:
+        temporary.touch()  # with the permissions that the user's files have; safetensors gives its own to nobody else
+        mode = temporary.stat().st_mode
         save_file(plain, temporary, metadata={"state": json.dumps(state, sort_keys=True)})
+        temporary.chmod(mode)
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from detectors.caching import Where
 from detectors.devices import Compute
-from detectors.results import ScoredImage
+from detectors.results import Limits, ScoredImage
 from synthgen.errors import SynthgenError, UsageError
 
 SELECTIONS = ("last", "val", "test-best")
 TEST_STAMP = "Selected on the test split: not an honest estimate."
-_PERCENTILE = 99.0
 
 Watch = Callable[[int, int, dict[str, float]], None]
 """Called after each epoch with its number from 1, their count, and what was measured."""
@@ -105,15 +104,13 @@ def check_finite(values: dict[str, float], epoch: int) -> None:
         )
 
 
-def thresholds(held_out: list[ScoredImage]) -> tuple[float, float]:
-    """Above which an image, and a pixel, is called anomalous; from held-out normal images alone.
-
-    The image threshold is the 99th percentile of their scores. The pixel threshold is the 99th percentile of their maps'
-    largest values, so that about one normal image in a hundred shows a mark.
-    """
-    scores = np.array([image.score for image in held_out])
-    largest = np.array([image.map.max() for image in held_out])
-    return float(np.percentile(scores, _PERCENTILE)), float(np.percentile(largest, _PERCENTILE))
+def limits_from(held_out: list[ScoredImage]) -> Limits:
+    """What scores mean, by held-out normal images; see `Limits`."""
+    return Limits(
+        float(np.percentile([image.score for image in held_out], 99)),
+        float(np.percentile([image.map.max() for image in held_out], 99)),
+        float(np.median([np.percentile(image.map, 90) for image in held_out])),
+    )
 
 
 def selection_score(metrics: dict[str, float], names: tuple[str, ...]) -> float:

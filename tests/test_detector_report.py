@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from detectors.comparing import comparison_table, format_csv, format_markdown, read_results
-from detectors.overlays import display_range, heatmap, overlay, prediction_mask, upscale
+from detectors.overlays import display_range, heatmap, limits_of, overlay, prediction_mask, upscale
 from detectors.report import write_report
-from detectors.results import Evaluation, ScoredImage
+from detectors.results import Evaluation, Limits, ScoredImage
 from synthgen.errors import InputDataError, IntegrityError
 
 
@@ -35,7 +35,7 @@ def pictures_of(page):
 
 def test_a_report_holds_everything_in_one_file(tmp_path):
     images = tuple(scored(f"n{k}", 0, seed=k) for k in range(9)) + tuple(scored(f"a{k}", 1, seed=k) for k in range(9))
-    evaluation = Evaluation(images, {"image_auroc": 0.98765}, {"au_pro": "because"}, "strict", 0.5, 0.4)
+    evaluation = Evaluation(images, {"image_auroc": 0.98765}, {"au_pro": "because"}, "strict", Limits(0.5, 0.4, 0.2))
     path = write_report(tmp_path / "report.html", evaluation, "PBAS on <tile>", {"seed": "3"})
     page = path.read_text()
     for said in ("PBAS on &lt;tile&gt;", "98.77 %", "because", "0.5000", "<td>3</td>", "<td>crack</td>"):
@@ -90,8 +90,10 @@ def test_outlines_and_masks():
 
 def test_one_range_for_all_images():
     images = (scored("n", 0), scored("a", 1))
-    assert display_range(Evaluation(images, {}, pixel_threshold=0.4)) == pytest.approx((0.2, 0.6))
-    low, high = display_range(Evaluation(images, {}))
+    known = Limits(0.5, 0.4, 0.3)
+    assert limits_of(Evaluation(images, {}, limits=known)) == known
+    assert display_range(known) == pytest.approx((0.3, 0.5))
+    low, high = display_range(limits_of(Evaluation(images, {})))
     assert low < high == pytest.approx(images[1].map.max())
 
 

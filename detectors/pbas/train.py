@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ from detectors.training import (
     Watch,
     check_finite,
     generator,
+    limits_from,
     order,
     selection_score,
-    thresholds,
 )
 from synthgen.samples import Image, Mask
 
@@ -248,11 +248,11 @@ class _Training:
             self.model.head.load_state_dict(self.best.state)
             chosen = self.best.epoch
         scored = score_watched(self.model, self.embedded, self.options.compute)
-        image, pixel = thresholds([one for one in scored if one.label == 0])
+        limits = limits_from([one for one in scored if one.label == 0])
         measured, missing = all_metrics(scored)
         facts = {"epoch": chosen, "seconds": round(self.clock.seconds, 3)}
         self.run.write("validation.json", {"metrics": measured, "missing": missing, **facts})
-        state = {**facts, "image_threshold": image, "pixel_threshold": pixel}
+        state = {**facts, "limits": asdict(limits)}
         self.run.save(MODEL, self.model.head.state_dict(), state)
         (self.run.path / CHECKPOINT).unlink(missing_ok=True)
 
