@@ -5,13 +5,13 @@ Exit status: as of `synthgen`.
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synthgen.cli.app import Json, console, print_json, stdout_console
+from synthgen.cli.app import Json, console, print_json
 from synthgen.errors import InputDataError, SynthgenError, UsageError, suggest
 
 if TYPE_CHECKING:
@@ -149,8 +149,13 @@ def train(
     say = console().print
     if devices := devices_for(request) if device == "auto" else []:
         sys.exit(spread(_one_each(request), devices))
-    with _terminable(), _progress() as progress:
-        runs = train_all(request, say, progress)
+    with _terminable() as check, _progress() as progress:
+
+        def watch(name: str, epoch: int, epochs: int, measured: dict[str, float]) -> None:
+            check()
+            progress(name, epoch, epochs, measured)
+
+        runs = train_all(request, say, watch)
     for run in runs:
         typer.echo(run)
     if dataset != "demo":
@@ -363,20 +368,30 @@ class _progress:
             self._bar.__exit__(*error)
 
 
-class _Interrupted(SynthgenError):
+class _Interrupted(BaseException):
+    """A signal asked the training to stop; nobody who handles errors may take it for one."""
+
     def __init__(self, number: int) -> None:
-        super().__init__("interrupted. Run the same command again: it goes on from the last checkpoint.")
+        super().__init__()
         self.exit_status = 128 + number
 
 
 class _terminable:
     """SIGINT and SIGTERM end the training with a message, not a traceback."""
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> "Callable[[], None]":
+        received: list[int] = []
+
         def stop(number: int, _: "FrameType | None") -> None:
+            received.append(number)
             raise _Interrupted(number)
 
+        def check() -> None:
+            if received:  # what the handler raised was lost in a place that cannot raise, such as a finalizer
+                raise _Interrupted(received[0])
+
         self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        return check
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
@@ -396,6 +411,6 @@ def main() -> None:
     except SynthgenError as error:
         sys.stderr.write(f"detectors: {error}\n")
         sys.exit(error.exit_status)
-
-
-__all__ = ["app", "main", "stdout_console"]
+    except _Interrupted as interrupt:
+        sys.stderr.write("detectors: interrupted. Run the same command again: it goes on from the last checkpoint.\n")
+        sys.exit(interrupt.exit_status)
