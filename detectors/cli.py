@@ -6,6 +6,7 @@ Exit status: as of `synthgen`.
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -400,12 +401,9 @@ class _terminable:
 
 def main() -> None:
     """Run the command that the arguments ask for."""
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        if not {"-h", "--help"} & set(sys.argv[1:]):
-            sys.stderr.write("detectors: PyTorch is not installed: pip install 'synthgen[detectors]'.\n")
-            sys.exit(2)
+    if find_spec("torch") is None and len(sys.argv) > 1 and not {"-h", "--help"} & set(sys.argv[1:]):
+        sys.stderr.write("detectors: PyTorch is not installed: pip install 'synthgen[detectors]'.\n")
+        sys.exit(2)
     try:
         app(prog_name="detectors")
     except SynthgenError as error:

@@ -17,7 +17,8 @@ class PBASConfig(BaseModel):
     Where the paper and the authors' code differ, the presets `paper` and `reference` take one side each.
 
     Attributes:
-        size: side of the square that the network sees, in pixels (paper 256, code 288).
+        size: side of the square that the network sees, in pixels (paper 256, code 288). Images are resized to a square
+            without keeping their aspect ratio; paper and code cut off the ends of the longer side instead.
         crop_from: side that the image is resized to before its centre is cropped to `size`; None crops nothing (code: 329
             for MVTec AD's toothbrush and wood).
         epochs: passes over the training images (paper 400, code 640).
