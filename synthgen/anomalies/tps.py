@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Points = NDArray[np.float64]
 Field = NDArray[np.float32]
 
+_ON_ONE_LINE = 1e-12  # width of the points' cloud by its length
+
 
 def solve(points: Points, values: Points) -> NDArray[np.float64]:
     """Coefficients of the spline through `values` at `points`.
@@ -25,6 +27,12 @@ def solve(points: Points, values: Points) -> NDArray[np.float64]:
     Raises:
         numpy.linalg.LinAlgError: if two points coincide or all lie on one line.
     """
+    # whether elimination ends in a zero depends on how it rounds, and so on the processor: ask the points themselves
+    if len(np.unique(points, axis=0)) < len(points):
+        raise np.linalg.LinAlgError("two points coincide")
+    spread = np.linalg.svd(points - points.mean(0), compute_uv=False)
+    if spread[1] <= _ON_ONE_LINE * spread[0]:
+        raise np.linalg.LinAlgError("all points lie on one line")
     n = len(points)
     system = np.zeros((n + 3, n + 3))
     system[:n, :n] = _kernel(points, points)
