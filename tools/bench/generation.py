@@ -316,7 +316,7 @@ def bench_build(rounds: int) -> Result:
 def build_command(root: Path, out: Path, jobs: int) -> CommandTime:
     """`synthgen build` of the folder that `normals` gave, with nothing cached."""
     arguments = ["-c", "from synthgen.cli import main; main()", "build", "--dataset", "mvtec", "--root", str(root)]
-    arguments += ["--categories", CATEGORY, "--types", ",".join(TYPES), "--per-image", "1", "--size", str(SIZE)]
+    arguments += ["--categories", CATEGORY, "--types", ",".join(TYPES), "--size", str(SIZE)]
     arguments += ["--out", str(out), "--jobs", str(jobs), "--max-rejected", "1"]
     return time_command(arguments, ROOT, {"SYNTHGEN_CACHE": f"{out}-cache"})
 
