@@ -313,6 +313,9 @@ def bench_build(rounds: int) -> Result:
     return out
 
 
+PER_IMAGE = 3  # the default of `synthgen build`
+
+
 def build_command(root: Path, out: Path, jobs: int) -> CommandTime:
     """`synthgen build` of the folder that `normals` gave, with nothing cached."""
     arguments = ["-c", "from synthgen.cli import main; main()", "build", "--dataset", "mvtec", "--root", str(root)]
@@ -326,12 +329,12 @@ def bench_workers(rounds: int) -> Result:
     count = 240
     times: dict[int, list[CommandTime]] = {1: [], 2: []}
     with normals(count) as (folder, _):
-        shards = len(planned(folder / "root", dict.fromkeys(TYPES, 1)).shards)
+        shards = len(planned(folder / "root", dict.fromkeys(TYPES, PER_IMAGE)).shards)
         for i in range(min(rounds, 3)):
             for jobs in times:
                 times[jobs].append(build_command(folder / "root", folder / f"out{jobs}_{i}", jobs))
     wall = {jobs: min(t.wall for t in times[jobs]) for jobs in times}
-    samples = count * len(TYPES)
+    samples = count * len(TYPES) * PER_IMAGE
     print(
         f"\nWall time of {samples} samples from {count} normals in {shards} shards, start-up included (best of {len(times[1])})"
     )
