@@ -322,3 +322,20 @@ def test_collate_stacks_samples(tmp_path):
     assert batch["image"].shape == batch["normal"].shape == (2, 20, 30, 3)
     assert batch["label"].tolist() == [1, 0]
     assert batch["sample_id"] == ["set/nut/0000", "set/nut/0001"]
+
+
+@pytest.mark.parametrize("options", LAYOUTS)
+def test_who_else_holds_a_data_set_changes_no_byte(options, tmp_path, monkeypatch):
+    """A profiler in another thread keeps references now and then; HDF5 closes a data set with the last one."""
+    made = make_set((70, 50), 2, KINDS)
+    write_shard(tmp_path / "a.h5", *made, **options)
+    held, plain = [], h5py.Group.create_dataset
+
+    def holding(*arguments, **named):
+        held.append(plain(*arguments, **named))
+        return held[-1]
+
+    monkeypatch.setattr(h5py.Group, "create_dataset", holding)
+    write_shard(tmp_path / "b.h5", *made, **options)
+    assert held
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

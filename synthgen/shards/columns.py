@@ -32,7 +32,10 @@ def write_column(file: h5py.File, path: str, kind: str, values: Sequence[Any]) -
         file[path] = array.reshape(-1, 4) if path == "bbox" else array
     elif values:
         array = text_array(values)
-        file.create_dataset(path, data=array, chunks=array.shape, compression="gzip", compression_opts=META_GZIP_LEVEL)
+        column = file.create_dataset(path, data=array, chunks=array.shape, compression="gzip", compression_opts=META_GZIP_LEVEL)
+        # its chunk gets its place in the file now, not when the last reference goes: a profiler that looks at this frame
+        # (every Dask worker has one) holds references a little longer, and the file would have other bytes
+        column.flush()
     else:
         file[path] = text_array(values)
 
