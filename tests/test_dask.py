@@ -19,8 +19,6 @@ from synthgen.errors import StorageError
 
 pytest.importorskip("distributed")
 
-pytestmark = pytest.mark.cluster
-
 POISON = "folder/poison/000/crack/0"
 """A sample that kills every worker that makes it; only the test of it has such a category."""
 
