@@ -4,6 +4,7 @@ import hashlib
 import os
 import struct
 import zlib
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -250,6 +251,16 @@ def test_a_damaged_entry_is_worked_out_again(tmp_path, damage):
     again = find_foreground(image, Method("classical"))
     assert np.array_equal(first.mask, again.mask)
     assert again.warning == first.warning
+
+
+@pytest.mark.parametrize("digest", ["", "../../elsewhere", "/precious.png", "ab", "G" * 64])
+def test_only_a_proper_hash_names_an_entry(tmp_path, digest):
+    """Any other text could name a file anywhere, which the entry would replace."""
+    image = replace(normal(product(disc(128, 128))), sha256=digest.replace("/precious", f"{tmp_path}/precious"))
+    (tmp_path / "precious.png").write_text("precious")
+    assert overlap(find_foreground(image, Method("classical")).mask, disc(128, 128)) > 0.9
+    assert (tmp_path / "precious.png").read_text() == "precious"
+    assert entries(tmp_path) == [tmp_path / "precious.png"]
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, monkeypatch):

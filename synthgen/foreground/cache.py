@@ -7,6 +7,7 @@ written, or an entry that cannot be read, costs time and nothing else.
 import contextlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from synthgen.samples import Mask, NormalImage
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 Finder = Callable[[NormalImage], tuple[Mask, str]]
 
@@ -30,10 +33,13 @@ def remember(normal: NormalImage, key: str, find: Finder) -> tuple[Mask, str]:
     """What `find(normal)` returns: a (H, W) uint8 {0, 1} mask and a doubt; from the cache if it was asked before.
 
     Args:
-        normal: the image; its file's hash and its size are part of the entry's name.
+        normal: the image; its file's hash and its size are part of the entry's name. One without a proper hash (hand-made) is
+            not cached: any other text could name a file anywhere.
         key: name and version of the method.
         find: works the answer out.
     """
+    if not _DIGEST.fullmatch(normal.sha256):
+        return find(normal)
     height, width = normal.pixels.shape[:2]
     entry = folder() / "foreground" / f"{key}-{height}x{width}" / normal.sha256[:2] / normal.sha256
     known = _load(entry, (height, width))
