@@ -12,6 +12,9 @@ from synthgen.errors import InputDataError, IntegrityError, UsageError, suggest
 
 RANDOM = "random"
 _LEVELS = 4
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""Of RGB values 0..1: what the backbones' input is normalised with."""
 _URL = "https://download.pytorch.org/models/"
 
 

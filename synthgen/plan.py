@@ -12,16 +12,58 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 from synthgen.anomalies import TYPES
+from synthgen.anomalies.subject import Subject
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_info, read_normal, scan
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.foreground import Method, choose_method
+from synthgen.mixtures import mixture, traits_of
 from synthgen.recipe import Recipe, canonical_json
 from synthgen.samples import Image, SampleSpec
 
 _MOST_NORMALS_PER_SHARD = 64  # 50 MB of normal images at 512 pixels, and work for several workers in one category
 _LONGEST_NAME = 80  # characters of a category in a file name
-_VOTERS = 10  # images that decide whether a category shows an object
+_VOTERS = 10  # images that decide whether a category shows an object, and what a mixture is made of
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Allotment:
+    """Which types the normal images of a category get.
+
+    Attributes:
+        shares: (type, how many) of each image; of a mixture (type, weight), the weights adding up to 1.
+        drawn: samples of each image of a mixture; 0 if it is none.
+    """
+
+    shares: tuple[tuple[str, float], ...]
+    drawn: int = 0
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The types, in order."""
+        return tuple(name for name, _ in self.shares)
+
+    @property
+    def per_source(self) -> int:
+        """Samples of one normal image."""
+        return self.drawn or sum(int(count) for _, count in self.shares)
+
+    def of(self, source: NormalSource, seed: int) -> list[tuple[str, int]]:
+        """(type, replica) of one normal image's samples, in order.
+
+        A mixture's types depend on the image's identity and the seed alone. Steps of the golden ratio from a random start
+        spread the samples of an image evenly over the weights, however few they are.
+        """
+        if not self.drawn:
+            return [(name, replica) for name, count in self.shares for replica in range(int(count))]
+        key = f"{seed}\n{source.dataset}/{source.category}/{source.stem}"
+        start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big") / 2**48
+        ends = np.cumsum([weight for _, weight in self.shares])
+        at = (start + _GOLDEN * np.arange(self.drawn)) % 1.0 * ends[-1]
+        return [(self.types[int(k)], replica) for replica, k in enumerate(np.searchsorted(ends, at, side="right"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +75,7 @@ class PlannedShard:
         index: its number within its dataset and category, from 0.
         dataset, category: of its normal images.
         sources: its normal images, in order.
-        types: (type, replicas) of each normal image, in order.
+        allotment: which types each normal image gets.
         left_out: ids of samples that the recipe leaves out.
     """
 
@@ -42,16 +84,11 @@ class PlannedShard:
     dataset: str
     category: str
     sources: tuple[NormalSource, ...]
-    types: tuple[tuple[str, int], ...]
+    allotment: Allotment
     left_out: frozenset[str] = frozenset()
 
-    @property
-    def per_source(self) -> int:
-        """Samples of one normal image, if none is left out."""
-        return sum(replicas for _, replicas in self.types)
-
     def __len__(self) -> int:
-        return self.per_source * len(self.sources) - len(self.left_out)
+        return self.allotment.per_source * len(self.sources) - len(self.left_out)
 
 
 @dataclass(frozen=True)
@@ -89,16 +126,7 @@ class Plan:
     def _method(self, scan: DatasetScan, category: CategoryScan) -> Method:
         hint = dataset_info(scan.dataset).category(category.name).foreground
         asks = self.recipe.foreground == "auto" and hint != "whole" and self.foreground_masks is None
-        voters = category.used[:: max(len(category.used) // _VOTERS, 1)][:_VOTERS] if asks else ()
-
-        def pixels(source: NormalSource) -> Image | None:
-            try:
-                return read_normal(source, self.recipe.size, self.recipe.datasets[scan.dataset].bit_depth).pixels
-            except InputDataError:
-                return None  # the build reports it where its samples are missing
-
-        with ThreadPoolExecutor() as threads:  # decoding is most of it, and does not hold the interpreter
-            images = [image for image in threads.map(pixels, voters) if image is not None]
+        images = voters(self.recipe, category) if asks else ()
         return choose_method(self.recipe.foreground, hint, self.foreground_masks, images)
 
     @cached_property
@@ -107,6 +135,11 @@ class Plan:
         return canonical_json(
             self.recipe.resolved()
             | {
+                "mixtures": {
+                    f"{shard.dataset}/{shard.category}": [list(share) for share in shard.allotment.shares]
+                    for shard in self.shards
+                    if shard.allotment.drawn
+                },
                 "foreground_methods": {"/".join(key): method.name for key, method in self.methods.items()},
                 "materials": {
                     f"{scan.dataset}/{category.name}": self.recipe.material(scan.dataset, category.name)
@@ -137,7 +170,10 @@ def make_plan(recipe: Recipe, roots: Mapping[str, Path], foreground_masks: Path 
     scans = tuple(scan(name, roots.get(name), own.categories) for name, own in recipe.datasets.items())
     _check_counts(recipe, scans)
     shards = tuple(
-        shard for found in scans for category in found.categories for shard in _shards(recipe, found.dataset, category)
+        shard
+        for found in scans
+        for category in found.categories
+        for shard in _shards(recipe, found.dataset, category, _allotment(recipe, found.dataset, category, foreground_masks))
     )
     return Plan(recipe, scans, shards, foreground_masks)
 
@@ -155,8 +191,7 @@ def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[
             size=recipe.size,
             generator=TYPES[name].generator,
         )
-        for name, replicas in shard.types
-        for replica in range(replicas)
+        for name, replica in shard.allotment.of(source, recipe.seed)
         if (sample_id := _sample_id(source, name, replica)) not in shard.left_out
     ]
 
@@ -165,10 +200,44 @@ def _sample_id(source: NormalSource, type_name: str, replica: int) -> str:
     return f"{source.dataset}/{source.category}/{source.stem}/{type_name}/{replica}"
 
 
-def _shards(recipe: Recipe, dataset: str, category: CategoryScan) -> list[PlannedShard]:
-    types = tuple((name, recipe.replicas(dataset, name)) for name in recipe.types)
-    per_source = sum(replicas for _, replicas in types)
-    sources_per_shard = max(1, min(recipe.samples_per_shard // per_source, _MOST_NORMALS_PER_SHARD))
+def _allotment(recipe: Recipe, dataset: str, category: CategoryScan, foreground_masks: Path | None) -> Allotment:
+    """What a category's normal images get; a mixture is decided by some of them."""
+    if not recipe.mixed:
+        return Allotment(tuple((name, recipe.replicas(dataset, name)) for name in recipe.types))
+    given = {name: own.weight for name, own in recipe.types.items() if isinstance(own.weight, float)}
+    weights = {}
+    if len(given) < len(recipe.types):
+        info = dataset_info(dataset).category(category.name)
+        images = voters(recipe, category)
+        method = choose_method(recipe.foreground, info.foreground, foreground_masks, images)
+        weights = mixture(
+            traits_of([Subject(image, np.ones(image.shape[:2], np.uint8)) for image in images], method.name != "none"),
+            recipe.known_material(dataset, category.name),
+            info.mixture,
+        )
+    drawn = {name: given.get(name, weights.get(name, 0.0)) for name in recipe.types}
+    total = sum(drawn.values())
+    return Allotment(
+        tuple((name, weight / total) for name, weight in drawn.items() if weight > 0), recipe.samples_per_normal(dataset)
+    )
+
+
+def voters(recipe: Recipe, category: CategoryScan) -> list[Image]:
+    """Some normal images of a category, evenly spread, as a build sees them; those that cannot be read are left out."""
+    chosen = category.used[:: max(len(category.used) // _VOTERS, 1)][:_VOTERS]
+
+    def pixels(source: NormalSource) -> Image | None:
+        try:
+            return read_normal(source, recipe.size, recipe.datasets[source.dataset].bit_depth).pixels
+        except InputDataError:
+            return None  # the build reports it where its samples are missing
+
+    with ThreadPoolExecutor() as threads:  # decoding is most of it, and does not hold the interpreter
+        return [image for image in threads.map(pixels, chosen) if image is not None]
+
+
+def _shards(recipe: Recipe, dataset: str, category: CategoryScan, allotment: Allotment) -> list[PlannedShard]:
+    sources_per_shard = max(1, min(recipe.samples_per_shard // allotment.per_source, _MOST_NORMALS_PER_SHARD))
     sources = _part(category, recipe.share)
     left_out = _left_out(recipe, dataset, category)
     count = -(-len(sources) // sources_per_shard)
@@ -180,12 +249,11 @@ def _shards(recipe: Recipe, dataset: str, category: CategoryScan) -> list[Planne
         here = frozenset(
             sample_id
             for source in run
-            for name, replicas in types
-            for replica in range(replicas)
+            for name, replica in (allotment.of(source, recipe.seed) if left_out else ())
             if (sample_id := _sample_id(source, name, replica)) in left_out
         )
         name = f"{prefix}-{index:05d}-of-{len(runs):05d}.h5"
-        shards.append(PlannedShard(name, index, dataset, category.name, run, types, here))
+        shards.append(PlannedShard(name, index, dataset, category.name, run, allotment, here))
     return shards
 
 

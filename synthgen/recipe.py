@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from synthgen.anomalies import TYPES, canonical_type
+from synthgen.anomalies import AUTO, TYPES, canonical_type
 from synthgen.anomalies.contract import Strength, Style, TypeSettings
 from synthgen.anomalies.subject import MATERIALS
 from synthgen.datasets import dataset_info
@@ -36,12 +36,15 @@ class TypeRecipe(BaseModel):
 
     Attributes:
         per_image: samples of this type per normal image; None takes the dataset's or the recipe's number.
+        weight: makes the types a mixture: how often this one is drawn relative to the others; `auto` leaves it to the
+            category.
         style, strength: instead of the recipe's.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     per_image: PerImage | None = None
+    weight: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"] | None = None
     style: Style | None = None
     strength: Strength | None = None
 
@@ -73,8 +76,10 @@ class Recipe(_Strict):
         kind: says what the file is.
         name: for people.
         datasets: where the normal images come from, by dataset name.
-        types: what is made of them, by type name.
-        per_image: samples per normal image and type.
+        types: what is made of them, by type name. In a file, `auto` in place of them (or as one of them) makes a mixture of
+            all types, those that suit a category more often: `per_image` samples of each normal image, each of a type drawn
+            by weight. That is also what is made where no types are named.
+        per_image: samples per normal image and type; of a mixture, per normal image.
         share: share of each category's normal images to use, picked by the hash of their names; a smaller share is a part
             of a larger one.
         size: (height, width) of the samples in pixels; one number for a square.
@@ -91,7 +96,7 @@ class Recipe(_Strict):
     kind: Literal["recipe"] = "recipe"
     name: str = "custom"
     datasets: dict[str, DatasetRecipe] = Field(min_length=1)
-    types: dict[str, TypeRecipe] = Field(default_factory=lambda: dict.fromkeys(TYPES, TypeRecipe()), min_length=1)
+    types: dict[str, TypeRecipe] = Field(default_factory=lambda: dict.fromkeys(TYPES, TypeRecipe(weight=AUTO)), min_length=1)
     per_image: PerImage = 3
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     size: Size = (512, 512)
@@ -103,6 +108,12 @@ class Recipe(_Strict):
     base_compression: Literal["none", "gzip"] = "none"
     samples_per_shard: Annotated[int, Field(ge=1, le=100_000)] = 1024
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.02
+
+    @model_validator(mode="after")
+    def _mixture_leaves_nothing_out(self) -> "Recipe":
+        if self.mixed and any(own.leave_out for own in self.datasets.values()):
+            raise ValueError("leave_out: a mixture leaves nothing out; name the types instead of `auto`")
+        return self
 
     @field_validator("size", mode="before")
     @classmethod
@@ -131,14 +142,32 @@ class Recipe(_Strict):
     @field_validator("types", mode="before")
     @classmethod
     def _plain_types(cls, value: Any) -> Any:
-        """Aliases replaced."""
-        value = _mapping(value)
+        """Aliases replaced, and `auto` written out."""
+        value = _mapping([value] if isinstance(value, str) else value)
         if not isinstance(value, dict):
             return value
+        auto = AUTO in value
+        value = {name: settings for name, settings in value.items() if name != AUTO}
         plain = {_as_value_error(canonical_type, str(name)): settings for name, settings in value.items()}
         if len(plain) < len(value):
             raise ValueError("the same type is named twice")
+        if auto:
+            return {name: _weighted(plain.get(name, {})) for name in TYPES}
         return plain
+
+    @field_validator("types")
+    @classmethod
+    def _all_or_no_weights(cls, value: dict[str, TypeRecipe]) -> dict[str, TypeRecipe]:
+        weights = [own.weight for own in value.values()]
+        if any(weight is not None for weight in weights):
+            if any(weight is None for weight in weights):
+                raise ValueError("either all types have a `weight`, or none of them, or `auto` is one of them")
+            if not any(weights):
+                raise ValueError("every weight is 0: nothing would be made")
+            fixed = [name for name, own in value.items() if own.per_image is not None]
+            if fixed:
+                raise ValueError(f"{fixed[0]}: in a mixture a type has a `weight` instead of `per_image`")
+        return value
 
     @field_validator("foreground")
     @classmethod
@@ -159,6 +188,20 @@ class Recipe(_Strict):
         """Samples per normal image of this dataset and type."""
         return self.types[type_name].per_image or self.datasets[dataset].per_image or self.per_image
 
+    @property
+    def mixed(self) -> bool:
+        """Whether the types are a mixture."""
+        return any(own.weight is not None for own in self.types.values())
+
+    def samples_per_normal(self, dataset: str) -> int:
+        """Samples of a mixture per normal image of this dataset."""
+        return self.datasets[dataset].per_image or self.per_image
+
+    def known_material(self, dataset: str, category: str) -> str | None:
+        """What a category is known to be made of; None where its dataset's default is only a guess."""
+        listed = category in dataset_info(dataset).categories
+        return self.datasets[dataset].material or (dataset_info(dataset).category(category).material if listed else None)
+
     def material(self, dataset: str, category: str) -> str:
         """What a category is made of."""
         return self.datasets[dataset].material or dataset_info(dataset).category(category).material
@@ -172,6 +215,7 @@ class Recipe(_Strict):
             name: {
                 "generator": TYPES[name].generator,
                 "per_image": self.types[name].per_image,
+                "weight": self.types[name].weight,
                 "settings": self.settings(name).model_dump(mode="json"),
             }
             for name in self.types
@@ -182,7 +226,10 @@ class Recipe(_Strict):
 def recipe_from_resolved(config: dict[str, Any]) -> Recipe:
     """The recipe that `Recipe.resolved` described: what a finished dataset knows about its own making."""
     values = {name: config[name] for name in Recipe.model_fields if name in config and name != "types"}
-    types = {name: {"per_image": own["per_image"], **own["settings"]} for name, own in config["types"].items()}
+    types = {
+        name: {"per_image": own["per_image"], "weight": own["weight"], **own["settings"]}
+        for name, own in config["types"].items()
+    }
     return make_recipe(values | {"types": types})
 
 
@@ -248,6 +295,11 @@ def _mapping(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: {} if own is None else own for name, own in value.items()}
     return value
+
+
+def _weighted(settings: Any) -> Any:
+    """Settings of a type in a mixture: unless they say otherwise, its weight is left to the category."""
+    return {"weight": AUTO} | settings if isinstance(settings, dict) else settings
 
 
 def _as_value_error(check: Any, value: str) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from synthgen.anomalies import ALIASES, TYPES
+from synthgen.anomalies import ALIASES, AUTO, TYPES
 from synthgen.anomalies.subject import MATERIALS
 from synthgen.datasets import dataset_names
 from synthgen.foreground import MODES
@@ -23,8 +23,14 @@ def recipe_schema() -> dict[str, Any]:
     names |= {alias: names[name] for alias, name in ALIASES.items()}
     schema["properties"]["types"] = {
         "anyOf": [
-            {"type": "object", "properties": names, "additionalProperties": False, "minProperties": 1},
-            {"type": "array", "items": {"enum": [*names]}, "uniqueItems": True, "minItems": 1},
+            {"const": AUTO},
+            {
+                "type": "object",
+                "properties": {**names, AUTO: {"type": "null"}},
+                "additionalProperties": False,
+                "minProperties": 1,
+            },
+            {"type": "array", "items": {"enum": [*names, AUTO]}, "uniqueItems": True, "minItems": 1},
         ]
     }
     schema["properties"]["datasets"] = {
@@ -62,8 +68,11 @@ def starter_recipe() -> str:
     lines += [
         *_fields(),
         "",
-        "# What is made of them. Each type may have per_image, style, strength and settings of its own.",
+        "# What is made of them: `auto` is a mixture of all types by what suits a category. Without it, per_image samples of",
+        "# each type that is named. Each type may have a style, a strength and settings of its own, and per_image, or in a",
+        "# mixture a weight.",
         "types:",
+        f"  {AUTO}:",
     ]
     for name, kind in TYPES.items():
         settings = kind.settings()

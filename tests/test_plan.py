@@ -60,7 +60,7 @@ def test_shards_are_contiguous_of_one_category_and_no_larger_than_asked(roots, s
         assert shard.sources
         assert {(source.dataset, source.category) for source in shard.sources} == {(shard.dataset, shard.category)}
         # a normal image and all its samples stay together
-        assert len(shard) <= max(samples_per_shard, shard.per_source)
+        assert len(shard) <= max(samples_per_shard, shard.allotment.per_source)
         by_category.setdefault(shard.category, []).append(shard)
     for (scan,) in (plan.scans,):
         for category in scan.categories:

@@ -183,7 +183,7 @@ def test_small_stand_in_is_refused_before_anything_is_made(tmp_path):
 def test_starter_recipe_says_the_defaults(tmp_path):
     """As it is, and with every commented default switched on."""
     text = starter_recipe()
-    defaults = make_recipe({"name": "my-set", "datasets": {"folder": {"material": "metal"}}, "types": list(TYPES)})
+    defaults = make_recipe({"name": "my-set", "datasets": {"folder": {"material": "metal"}}, "types": "auto"})
     for version in (text, switched_on(text)):
         (tmp_path / "mine.yaml").write_text(version)
         recipe = read_recipe_file(tmp_path / "mine.yaml")
@@ -201,7 +201,7 @@ def switched_on(text):
 def test_starter_recipe_has_every_field(tmp_path):
     values = yaml.safe_load(switched_on(starter_recipe()))
     assert values.keys() == Recipe.model_fields.keys()
-    assert values["types"].keys() == TYPES.keys()
+    assert values["types"].keys() == TYPES.keys() | {"auto"}
     for name, kind in TYPES.items():
         assert values["types"][name].keys() == kind.settings.model_fields.keys() - {"style"}
 
@@ -213,7 +213,7 @@ def test_init_writes_a_recipe_that_plans(tmp_path):
     assert (tmp_path / "mine.yaml").read_text() == starter_recipe()
     planned = synthgen("plan", "--recipe", tmp_path / "mine.yaml", "--root", tmp_path / "root", "--samples")
     assert planned.returncode == 0, planned.stderr
-    assert len(planned.stdout.splitlines()) == 4 * 3 * len(TYPES)
+    assert len(planned.stdout.splitlines()) == 4 * 3  # a mixture: three of each normal image
 
 
 def test_init_overwrites_nothing(tmp_path):
@@ -249,8 +249,8 @@ def test_schema_has_every_field_and_setting():
         assert own["properties"].keys() == kind.settings.model_fields.keys() | TypeRecipe.model_fields.keys()
         assert own["additionalProperties"] is False
         assert "required" not in own
-    assert schema["properties"]["types"]["anyOf"][0]["properties"].keys() == TYPES.keys() | ALIASES.keys()
-    assert schema["required"] == ["datasets"]  # without types, all of them are made
+    assert schema["properties"]["types"]["anyOf"][1]["properties"].keys() == TYPES.keys() | ALIASES.keys() | {"auto"}
+    assert schema["required"] == ["datasets"]  # without types, a mixture is made
 
 
 def test_schema_has_what_it_refers_to():

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detectors.backbones import Backbone
+from detectors.backbones import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
 from detectors.pbas.config import PBASConfig
 
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
 _CHUNK = 8192  # features whose distances to all centres are in memory at a time
 
 
@@ -91,8 +89,8 @@ class Features(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.embedding = Embedding(backbone.channels, config.embedding_length, config.patch)
-        self.register_buffer("mean", 255 * torch.tensor(_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("deviation", 255 * torch.tensor(_DEVIATION)[:, None, None], persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("deviation", 255 * torch.tensor(IMAGENET_DEVIATION)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, E, H, W) float features of (B, 3, S, S) RGB images of values 0 to 255."""

@@ -1,15 +1,30 @@
 """The anomaly types, by name. Each is one file with settings, parameters, `draw` and a pure `render_one`."""
 
+from typing import Literal
+
+from synthgen.anomalies.breakage import BREAK
+from synthgen.anomalies.contamination import CONTAMINATION
 from synthgen.anomalies.contract import AnomalyType
 from synthgen.anomalies.corrosion import CORROSION
 from synthgen.anomalies.crack import CRACK
 from synthgen.anomalies.deformation import DEFORMATION
+from synthgen.anomalies.dent import DENT
+from synthgen.anomalies.scratch import SCRATCH
+from synthgen.anomalies.scuff import SCUFF
+from synthgen.anomalies.spot import SPOT
+from synthgen.anomalies.stain import STAIN
 from synthgen.errors import UsageError, suggest
 
-TYPES: dict[str, AnomalyType] = {kind.name: kind for kind in (CRACK, CORROSION, DEFORMATION)}
+_ALL = (CRACK, CORROSION, DEFORMATION, SPOT, SCRATCH, SCUFF, STAIN, CONTAMINATION, DENT, BREAK)
+
+TYPES: dict[str, AnomalyType] = {kind.name: kind for kind in _ALL}
 
 ALIASES = {"tps": "deformation", "fl": "crack", "pl": "corrosion", "pw": "deformation"}
 """Other names of the types: the warp's method, and the second version of the paper."""
+
+
+AUTO: Literal["auto"] = "auto"
+"""In place of types: a mixture of all of them, by what suits a category."""
 
 
 def canonical_type(name: str) -> str:
@@ -21,5 +36,5 @@ def canonical_type(name: str) -> str:
     plain = name.strip().lower()
     plain = ALIASES.get(plain, plain)
     if plain not in TYPES:
-        raise UsageError(f"type {name!r}: there is no such anomaly type.{suggest(plain, [*TYPES, *ALIASES])}")
+        raise UsageError(f"type {name!r}: there is no such anomaly type.{suggest(plain, [*TYPES, *ALIASES, AUTO])}")
     return plain

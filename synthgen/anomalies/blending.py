@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.anomalies.contract import NOTHING, Rendered
+from synthgen.anomalies.subject import Subject
 from synthgen.samples import Box, Image, Mask, Size
 
 SEEN = 6
@@ -83,3 +84,26 @@ def odd(value: float) -> int:
 def gaussian(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """`image` blurred by a Gaussian, borders reflected."""
     return np.asarray(cv2.GaussianBlur(image, (0, 0), max(sigma, 0.3), borderType=cv2.BORDER_REFLECT_101), np.float32)
+
+
+def visible(subject: Subject, box: Box, after: Image, candidates: Mask) -> Rendered:
+    """What can be seen of a change: where the picture differs by more than its grain once both are smoothed a little.
+
+    Everything farther than two pixels from the mask becomes the normal image again.
+    """
+    y0, x0, y1, x1 = box
+    before = subject.pixels[y0:y1, x0:x1]
+    side = max(odd(5 * subject.scale), 3)
+    smooth = (np.asarray(cv2.blur(picture, (side, side)), np.uint8) for picture in (before, after))
+    # 4 standard deviations of the difference of two averages of grain (in a channel it is some 1.5 times that of the luma)
+    seen = max(4.0, 4 * 1.5 * np.sqrt(2) * subject.grain / side)
+    mask = (largest_change(*smooth) >= seen).astype(np.uint8) & candidates
+    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd(7 * subject.scale),) * 2)
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, around), np.uint8)
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
+    mask = drop_specks(mask, 20 * subject.scale**2) & (largest_change(before, after) > 0).astype(np.uint8)
+    if not mask.any():
+        return NOTHING
+    keep = cv2.dilate(mask, np.ones((5, 5), np.uint8))
+    patch = np.asarray(cv2.copyTo(after, keep, before.copy()), np.uint8)
+    return tighten(before, box, patch, mask)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.anomalies.appearance import above_texture, draw_light
 from synthgen.anomalies.blending import clip_box, drop_specks, finish, odd
 from synthgen.anomalies.contract import (
     NOTHING,
@@ -108,7 +109,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CorrosionSettings
         desaturation=uniform(rng, mode.desaturation),
         detail=uniform(rng, mode.detail),
         opacity=uniform(rng, (0.75, 1.0)),
-        light=uniform(rng, (0, 2 * np.pi)),
+        light=draw_light(rng, subject),
         grow_steps=max(round(rng.integers(4, 16) * subject.scale), 1) if paper else 0,
         grow_chance=uniform(rng, (0.2, 0.6)) if paper else 0.0,
         break_band=max(round(rng.integers(2, 7) * subject.scale), 1) if paper and rng.random() < 0.7 else 0,
@@ -158,7 +159,7 @@ def _signed_contrast(
     (y, x), luma = centre, subject.luma
     surface = float(luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
     # on a restless surface less would not be seen
-    contrast = max(log_uniform(rng, settings.contrast_range), round(1.6 * subject.texture_around(y, x, reach), 4))
+    contrast = max(log_uniform(rng, settings.contrast_range), above_texture(subject, (y, x), reach, 1.8))
     bright = rng.random() < mode.bright
     if not bright and surface - contrast < 6:
         bright = surface < 50
@@ -289,4 +290,4 @@ def paper_mask(
     return drop_specks(mask, 30 * scale**2)
 
 
-CORROSION = AnomalyType("corrosion", 1, CorrosionSettings, STRENGTHS, CorrosionParams, draw, render_one)
+CORROSION = AnomalyType("corrosion", 2, CorrosionSettings, STRENGTHS, CorrosionParams, draw, render_one)

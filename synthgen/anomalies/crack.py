@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.anomalies.appearance import above_texture, draw_light, recolour
 from synthgen.anomalies.blending import clip_box, finish, odd
 from synthgen.anomalies.contract import (
     NOTHING,
@@ -54,9 +55,9 @@ class CrackSettings(TypeSettings):
 
     count_range: CountRange = (1, 3)
     length_range: RelativeRange = (0.15, 0.9)
-    width_px_range: PositiveRange = (2.0, 16.0)
-    contrast_range: PositiveRange = (14, 100)
-    bright_share: Share = 0.15
+    width_px_range: PositiveRange = (2.5, 26.0)
+    contrast_range: PositiveRange = (18, 110)
+    bright_share: Share = 0.3
     branching_range: Range = (0.05, 0.8)
 
 
@@ -112,7 +113,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
     width = log_uniform(rng, (settings.width_px_range[0] * scale, settings.width_px_range[1] * scale))
     contrast = _signed_contrast(rng, subject, places[0], settings)
     # a crack is thin against its length, whatever the part; a bright one is a line of bare material, never a band
-    widest = min(0.08 * length, 7 * scale if contrast > 0 and realistic else np.inf)
+    widest = min(0.09 * length, 12 * scale if contrast > 0 and realistic else np.inf)
     width = round(max(min(width, widest), 1.6), 4)
     return CrackParams(
         style=settings.style,
@@ -131,7 +132,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
         opacity=uniform(rng, (0.85, 1.0) if realistic else (0.7, 1.0)),
         keep=uniform(rng, (0.05, 0.5)),
         lip=uniform(rng, (0.15, 0.4)) if contrast > 0 else uniform(rng, (0.0, 0.35)) if rng.random() < 0.6 else 0.0,
-        light=uniform(rng, (0, 2 * np.pi)),
+        light=draw_light(rng, subject),
         path_seed=seed(rng),
         noise_seed=seed(rng),
     )
@@ -143,7 +144,7 @@ def _signed_contrast(rng: np.random.Generator, subject: Subject, place: tuple[in
     reach = max(int(12 * subject.scale), 2)
     surface = float(subject.luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
     # on a restless surface less would not be seen
-    contrast = max(log_uniform(rng, settings.contrast_range), round(2.2 * subject.texture_around(y, x, reach), 4))
+    contrast = max(log_uniform(rng, settings.contrast_range), above_texture(subject, (y, x), reach, 2.2))
     bright = rng.random() < settings.bright_share
     if surface - contrast < 8:
         bright = bright or surface < 60
@@ -198,7 +199,7 @@ def _render_realistic(subject: Subject, params: CrackParams, branches: list[Bran
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
     alpha = coverage.ravel()[at].astype(np.float32) * (params.opacity / 255)
     inner = np.float32(0.75) + depth.ravel()[at].astype(np.float32) * np.float32(0.25 / 255)
-    core = _recolour(surface, np.float32(params.contrast) * inner) + params.keep * (pixels - surface)
+    core = recolour(surface, np.float32(params.contrast) * inner) + params.keep * (pixels - surface)
     grain = np.random.default_rng(params.noise_seed).normal(0, max(subject.grain, 0.3), len(at)).astype(np.float32)
     out = pixels + alpha[:, None] * (core + grain[:, None] - pixels)
     if lit is not None:
@@ -207,13 +208,6 @@ def _render_realistic(subject: Subject, params: CrackParams, branches: list[Bran
     changed[at] = np.clip(np.rint(out), 0, 255).astype(np.uint8)
     body = (coverage >= 128).astype(np.uint8) & fg
     return finish(subject.pixels, box, changed.reshape(before.shape), body, fg)
-
-
-def _recolour(surface: NDArray[np.float32], contrast: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, 3) surface colours made darker by scaling (the hue stays), or brighter by adding (bare material is paler)."""
-    luma = np.maximum(surface @ np.array([0.299, 0.587, 0.114], np.float32), 1.0)
-    dark = surface * np.clip(1 + contrast / luma, 0, 1)[:, None]
-    return np.where(contrast[:, None] < 0, dark, surface + contrast[:, None])
 
 
 def _lit_walls(depth: NDArray[np.uint8], light: float) -> NDArray[np.float32]:
@@ -311,4 +305,4 @@ def paper_mask(branches: list[Branch], params: CrackParams, box: Box, scale: flo
     return (cv2.GaussianBlur(mask * np.uint8(255), (7, 7), 1.0) > 0.3 * 255).astype(np.uint8)
 
 
-CRACK = AnomalyType("crack", 1, CrackSettings, STRENGTHS, CrackParams, draw, render_one)
+CRACK = AnomalyType("crack", 2, CrackSettings, STRENGTHS, CrackParams, draw, render_one)

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.anomalies import tps
-from synthgen.anomalies.blending import clip_box, drop_specks, largest_change, odd, tighten
+from synthgen.anomalies.appearance import above_texture, draw_light
+from synthgen.anomalies.blending import clip_box, odd, visible
 from synthgen.anomalies.contract import (
-    NOTHING,
     AnomalyType,
     PositiveRange,
     RelativeRange,
@@ -45,22 +45,22 @@ class DeformationSettings(TypeSettings):
     """What may be drawn for a deformation.
 
     Attributes:
-        size_range: radius of the warped place over the diameter of the part; log-uniform, and from 12 to 130 of 512 pixels.
+        size_range: radius of the warped place over the diameter of the part; log-uniform, and from 7 to 110 of 512 pixels.
         offset_range: largest displacement over that radius (over the object's diameter when a whole object is warped,
             divided by 4).
         shading_range: brightness of the relief's lit side in gray levels; realistic style. On a restless surface, where it
             would not be seen, more.
     """
 
-    size_range: RelativeRange = (0.05, 0.22)
+    size_range: RelativeRange = (0.015, 0.14)
     offset_range: RelativeRange = (0.15, 0.42)
-    shading_range: PositiveRange = (10, 50)
+    shading_range: PositiveRange = (12, 80)
 
 
 STRENGTHS = {
-    "subtle": {"size_range": (0.04, 0.12), "offset_range": (0.1, 0.25), "shading_range": (7, 18)},
+    "subtle": {"size_range": (0.012, 0.07), "offset_range": (0.1, 0.25), "shading_range": (7, 18)},
     "normal": {},
-    "strong": {"size_range": (0.12, 0.32), "offset_range": (0.3, 0.5), "shading_range": (20, 70)},
+    "strong": {"size_range": (0.08, 0.28), "offset_range": (0.3, 0.5), "shading_range": (20, 70)},
 }
 
 
@@ -88,10 +88,10 @@ def draw(rng: np.random.Generator, subject: Subject, settings: DeformationSettin
     if settings.style == "paper" and _shows_background(subject):
         return _draw_object(rng, subject, settings)
     realistic = settings.style == "realistic"
-    y, x = _structured_place(rng, subject) if realistic else subject.place(rng)
+    y, x = subject.structured_place(rng, 0.75) if realistic else subject.place(rng)
     scale = subject.scale
     radius = log_uniform(rng, settings.size_range) * subject.diameter(y, x)
-    radius = round(float(np.clip(radius, 12 * scale, 130 * scale)), 3)
+    radius = round(float(np.clip(radius, 7 * scale, 110 * scale)), 3)
     kind = str(rng.choice(_KINDS)) if realistic else "crumple"
     reach = uniform(rng, settings.offset_range) * radius
     angle = subject.edge_direction(y, x)[0] + rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0)
@@ -100,7 +100,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: DeformationSettin
     texture = subject.texture_around(y, x, radius)
     # a warped random texture looks like itself: there the relief alone can be seen
     if realistic and (kind != "bend" or texture > _RESTLESS):
-        shading = max(log_uniform(rng, settings.shading_range), round(2.5 * texture, 4))
+        shading = max(log_uniform(rng, settings.shading_range), above_texture(subject, (y, x), radius, 2.5))
     if kind == "dent" or (kind == "crumple" and rng.random() < 0.5):
         shading = -shading
     return DeformationParams(
@@ -111,7 +111,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: DeformationSettin
         offsets=_pairs(offsets),
         taper=uniform(rng, (0.25, 0.5)),
         shading=shading,
-        light=uniform(rng, (0, 2 * np.pi)),
+        light=draw_light(rng, subject),
     )
 
 
@@ -130,14 +130,6 @@ def _draw_object(rng: np.random.Generator, subject: Subject, settings: Deformati
     angles = rng.uniform(0, 2 * np.pi, len(points))
     offsets = reach * np.sqrt(rng.random(len(points)))[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
     return DeformationParams("object", (y, x), 0.0, _pairs(points), _pairs(offsets), 0.0, 0.0, 0.0)
-
-
-def _structured_place(rng: np.random.Generator, subject: Subject) -> tuple[int, int]:
-    """Of a few places the one with the strongest structure, mostly: on a blank surface a warp would not be seen."""
-    places = [subject.place(rng) for _ in range(4)]
-    if rng.random() < 0.25:
-        return places[0]
-    return max(places, key=lambda place: subject.edge_direction(*place)[1])
 
 
 def _control_points(
@@ -199,7 +191,7 @@ def _render_place(subject: Subject, params: DeformationParams) -> Rendered:
         relief = _relief(params, distance, shift) * _remap(subject.foreground, shift, box)
         lit = np.clip(warped + (params.shading * relief)[..., None], 0, 255)
         warped = np.where(relief[..., None] != 0, np.rint(lit).astype(np.uint8), warped)
-    return _seen(subject, box, warped, np.ones(distance.shape, np.uint8))
+    return visible(subject, box, warped, np.ones(distance.shape, np.uint8))
 
 
 def _render_object(subject: Subject, params: DeformationParams) -> Rendered:
@@ -220,7 +212,7 @@ def _render_object(subject: Subject, params: DeformationParams) -> Rendered:
     vacated = np.asarray(cv2.dilate(part[y0:y1, x0:x1], reach), np.uint8) & (1 - moved)
     out = cv2.copyTo(image, moved, cv2.copyTo(plate, vacated, before.copy()))
     far = (cv2.max(*cv2.split(np.abs(shift))) > 1).astype(np.uint8)
-    return _seen(subject, box, np.asarray(out, np.uint8), (far & moved) | vacated | (moved & (1 - part[y0:y1, x0:x1])))
+    return visible(subject, box, np.asarray(out, np.uint8), (far & moved) | vacated | (moved & (1 - part[y0:y1, x0:x1])))
 
 
 def _rim_positions() -> list[tuple[float, float]]:
@@ -271,31 +263,8 @@ def _smoothstep(t: Field) -> Field:
     return t * t * (3 - 2 * t)
 
 
-def _seen(subject: Subject, box: Box, after: Image, candidates: Mask) -> Rendered:
-    """What can be seen of a change: where the picture differs by more than its grain once both are smoothed a little.
-
-    Everything farther than two pixels from the mask becomes the normal image again.
-    """
-    y0, x0, y1, x1 = box
-    before = subject.pixels[y0:y1, x0:x1]
-    side = max(odd(5 * subject.scale), 3)
-    smooth = (np.asarray(cv2.blur(picture, (side, side)), np.uint8) for picture in (before, after))
-    # 4 standard deviations of the difference of two averages of grain (in a channel it is some 1.5 times that of the luma)
-    seen = max(4.0, 4 * 1.5 * np.sqrt(2) * subject.grain / side)
-    mask = (largest_change(*smooth) >= seen).astype(np.uint8) & candidates
-    around = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (odd(7 * subject.scale),) * 2)
-    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, around), np.uint8)
-    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)), np.uint8)
-    mask = drop_specks(mask, 20 * subject.scale**2) & (largest_change(before, after) > 0).astype(np.uint8)
-    if not mask.any():
-        return NOTHING
-    keep = cv2.dilate(mask, np.ones((5, 5), np.uint8))
-    patch = np.asarray(cv2.copyTo(after, keep, before.copy()), np.uint8)
-    return tighten(before, box, patch, mask)
-
-
 DEFORMATION = AnomalyType(
-    "deformation", 1, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one,
+    "deformation", 2, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one,
     largest_share=0.35,  # a whole object may be warped
     smallest_contrast=9.0,  # spread over its place, a warp is harder to see than a line
 )  # fmt: skip

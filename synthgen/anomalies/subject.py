@@ -78,6 +78,54 @@ class Subject:
         r = max(int(reach), 4)
         return self.texture((max(y - r, 0), max(x - r, 0), min(y + r, height - 4), min(x + r, width - 4)))
 
+    def _window(self, y: int, x: int, reach: float) -> tuple[slice, slice]:
+        r = max(int(reach), 1)
+        return slice(max(y - r, 0), y + r + 1), slice(max(x - r, 0), x + r + 1)
+
+    def brightness_around(self, y: int, x: int, reach: float) -> float:
+        """Mean brightness 0..255 of the window that reaches some pixels from (y, x) to all sides."""
+        return float(self.luma[self._window(y, x, reach)].mean())
+
+    def colour_around(self, y: int, x: int, reach: float) -> NDArray[np.float64]:
+        """(3,) mean RGB of the same window."""
+        return np.asarray(self.pixels[self._window(y, x, reach)].mean((0, 1)), np.float64)
+
+    @cached_property
+    def palette(self) -> NDArray[np.uint8]:
+        """(n, 3) uint8 RGB, n <= 256: colours of the foreground, from dark to bright."""
+        chosen = self._inside[:: max(1, len(self._inside) // 256)][:256]
+        colours = self.pixels.reshape(-1, 3)[chosen]
+        return np.asarray(colours[np.argsort(self.luma.ravel()[chosen], kind="stable")])
+
+    @cached_property
+    def reflectance(self) -> float:
+        """Share of the foreground, 0..1, that is a highlight: near white and 60 levels above the median brightness."""
+        luma = self.luma.ravel()[self._inside[:: max(1, len(self._inside) // 4000)]]
+        return float((luma > max(float(np.median(luma)) + 60, 200)).mean())
+
+    @cached_property
+    def light(self) -> tuple[float, float]:
+        """(angle in radians that light comes from, how surely 0..1), from which side of the object's rim is bright.
+
+        A convex part turns away on its rim, so that rim pixels face outwards: the side that faces the light is the bright
+        one. Where there is no rim (a texture), or all of it is equally bright, nothing is known and the second is about 0.
+        """
+        height, width = self.luma.shape
+        small = (max(width // 4, 4), max(height // 4, 4))
+        luma = cv2.resize(self.luma, small, interpolation=cv2.INTER_AREA).astype(np.float32)
+        mask = cv2.resize(self.foreground, small, interpolation=cv2.INTER_NEAREST).astype(np.float32)
+        soft = cv2.GaussianBlur(mask, (0, 0), 3)
+        outwards = [-np.asarray(cv2.Sobel(soft, cv2.CV_32F, *order)) for order in ((1, 0), (0, 1))]
+        slope = np.hypot(*outwards)
+        rim = (mask > 0) & (slope > 0.2)
+        if rim.sum() < 32:
+            return 0.0, 0.0
+        bright = luma[rim] - luma[rim].mean()
+        x, y = (float((part[rim] / slope[rim] * bright).mean()) for part in outwards)
+        # a rim that a single distant lamp lights varies with the cosine: mean of cos^2 is a half
+        certainty = 2 * np.hypot(x, y) / max(float(np.sqrt(2) * bright.std()), 1.0)
+        return float(np.arctan2(y, x)), float(np.clip(certainty, 0, 1))
+
     @cached_property
     def softness(self) -> float:
         """Blur of the sharpest edges as the standard deviation of a Gaussian, 0.4..2.5 px: new edges should be no sharper.
@@ -130,6 +178,29 @@ class Subject:
         """(H, W) uint8 {0, 1}: the connected component of the foreground at (y, x)."""
         labels, _ = self._components
         return np.asarray(labels == labels[y, x], np.uint8)
+
+    @cached_property
+    def _rim(self) -> NDArray[np.int64]:
+        """Flat indices of the outermost foreground pixels; of the picture's border where the foreground fills it."""
+        inner = cv2.erode(self.foreground, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1)
+        rim = np.flatnonzero(self.foreground > inner)
+        if not len(rim):
+            border = np.ones_like(self.foreground)
+            border[1:-1, 1:-1] = 0
+            rim = np.flatnonzero(border)
+        return rim
+
+    def edge_place(self, rng: np.random.Generator) -> tuple[int, int]:
+        """(y, x) on the outline of the object, drawn evenly; on the picture's border where the object fills it."""
+        y, x = divmod(int(self._rim[rng.integers(len(self._rim))]), self.pixels.shape[1])
+        return y, x
+
+    def structured_place(self, rng: np.random.Generator, share: float = 0.6) -> tuple[int, int]:
+        """(y, x) of a foreground pixel; in about this share of the draws the one of four with the strongest structure."""
+        places = [self.place(rng) for _ in range(4)]
+        if rng.random() >= share:
+            return places[0]
+        return max(places, key=lambda place: self.edge_direction(*place)[1])
 
     @cached_property
     def structure(self) -> NDArray[np.float32]:

@@ -96,7 +96,7 @@ class _Builder:
             shard_index=shard.index,
             generator=f"synthgen {__version__}",
             config_json=task.config_json,
-            types=tuple(name for name, _ in shard.types),
+            types=shard.allotment.types,
         )
         compression: Literal["gzip"] | None = None if recipe.base_compression == "none" else recipe.base_compression
         writer = ShardWriter(

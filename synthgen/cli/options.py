@@ -64,9 +64,18 @@ SampleShare = Annotated[
 ]
 Types = Annotated[
     str | None,
-    typer.Option(help="Comma-separated: crack, corrosion, deformation (tps). Default: all three.", rich_help_panel=_WHAT),
+    typer.Option(
+        help="Comma-separated, such as crack,corrosion,deformation; see `synthgen list types`. auto (the default): "
+        "a mixture of all types, by what suits each category.",
+        rich_help_panel=_WHAT,
+    ),
 ]
-PerImage = Annotated[int | None, typer.Option(help="Samples per normal image and type (default: 3).", rich_help_panel=_WHAT)]
+PerImage = Annotated[
+    int | None,
+    typer.Option(
+        help="Samples per normal image and type (default: 3); with --types auto per normal image.", rich_help_panel=_WHAT
+    ),
+]
 SizeOption = Annotated[
     str | None, typer.Option("--size", help="Pixels: 512, or HEIGHTxWIDTH (default: 512).", rich_help_panel=_WHAT)
 ]
@@ -169,7 +178,7 @@ def make_plan_from(request: Request) -> "Plan":
         UsageError: the options contradict each other or the recipe's rules.
         InputDataError: a dataset is not where or what it should be.
     """
-    from synthgen.anomalies import TYPES, canonical_type
+    from synthgen.anomalies import AUTO, canonical_type
     from synthgen.plan import make_plan
     from synthgen.recipe import load_recipe, make_recipe
 
@@ -197,14 +206,16 @@ def make_plan_from(request: Request) -> "Plan":
             own.pop(name, None)  # an option holds for all of them
     values |= given
     if request.types is not None:
-        own = values.get("types", {})
-        values["types"] = {name: own.get(canonical_type(name)) for name in _split(request.types) or []}
+        own = values.pop("types", {})
+        values["types"] = {
+            name: None if name == AUTO else own.get(canonical_type(name)) for name in _split(request.types) or []
+        }
     if request.size is not None:
         values["size"] = _size(request.size)
     if request.sample is not None:
         values["share"] = _share(request.sample)
     if request.settings:
-        values["types"] = _with_settings(values.get("types") or dict.fromkeys(TYPES), request.settings)
+        values["types"] = _with_settings(values.get("types") or {AUTO: None}, request.settings)
     recipe = make_recipe(values, _option_names(request))
     return make_plan(recipe, roots(request.root, list(recipe.datasets), request.recipe is not None), request.foreground_masks)
 
@@ -280,10 +291,10 @@ def _with_settings(types: Any, settings: tuple[str, ...]) -> dict[str, dict[str,
     """The types with `TYPE.FIELD=VALUE` entries put in."""
     import yaml
 
-    from synthgen.anomalies import canonical_type
+    from synthgen.anomalies import AUTO, canonical_type
 
     named = {
-        canonical_type(name): dict(own or {})
+        name if name == AUTO else canonical_type(name): dict(own or {})
         for name, own in (types if isinstance(types, dict) else dict.fromkeys(types)).items()
     }
     for entry in settings:
@@ -292,10 +303,12 @@ def _with_settings(types: Any, settings: tuple[str, ...]) -> dict[str, dict[str,
         if not equals or not dot:
             raise UsageError(f"--set {entry}: expected TYPE.FIELD=VALUE, such as crack.contrast_range=10,40.")
         plain = canonical_type(name)
-        if plain not in named:
+        if plain not in named and AUTO not in named:
             raise UsageError(f"--set {entry}: {plain} is not among the --types.")
         try:
-            named[plain][field] = yaml.safe_load(f"[{text}]" if "," in text and not text.startswith("[") else text)
+            named.setdefault(plain, {})[field] = yaml.safe_load(
+                f"[{text}]" if "," in text and not text.startswith("[") else text
+            )
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise UsageError(f"--set {entry}: {text!r} is not a value.") from error
     return named

@@ -15,10 +15,12 @@ class CategoryInfo:
     Attributes:
         material: one of `metal`, `wood`, `fabric`, `plastic`, `food`, `stone`.
         foreground: `auto` (find the object) or `whole` (the whole image is the object).
+        mixture: weights of the kinds of anomaly that it is known for; empty where nothing is known.
     """
 
     material: str
     foreground: str = "auto"
+    mixture: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

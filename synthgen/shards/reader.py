@@ -108,7 +108,10 @@ class ShardDataset(Sequence[Sample]):
         return found
 
     def column(self, name: str) -> NDArray[Any]:
-        """One column for all samples, such as `"area"`, `"label"`, `"bbox"` or `"rejected"`; texts and `"type"` as str."""
+        """One column for all samples, such as `"area"`, `"label"`, `"bbox"` or `"rejected"`.
+
+        Texts, `"type"`, `"dataset"` and `"category"` are str.
+        """
         return np.concatenate([_column(self._shard(k), name) for k in range(len(self._shards))])
 
     @property
@@ -172,6 +175,8 @@ def _checked(shard: Shard, info: ShardInfo | None) -> Shard:
 
 def _column(shard: Shard, name: str) -> NDArray[Any]:
     paths = columns(shard.layout)
+    if name in ("dataset", "category"):
+        return np.full(len(shard), getattr(shard.header, name))
     path = name if name in paths else f"meta/{name}"
     if path not in paths:
         raise UsageError(f"there is no column {name!r}." + suggest(name, [path.rpartition("/")[2] for path in paths]))

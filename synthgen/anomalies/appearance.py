@@ -1,0 +1,185 @@
+"""What new material looks like on a surface: contrast, colour, light and grain, all taken from the surface itself.
+
+Colour is what gives synthetic anomalies away: brown rust on gray parts teaches a detector that colour is the defect. So a
+gray image stays gray, and on others a tint goes no farther than the surface's own colours do.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.anomalies.blending import gaussian, odd
+from synthgen.anomalies.contract import log_uniform, uniform
+from synthgen.anomalies.subject import Subject
+from synthgen.samples import Box, Image
+
+Field = NDArray[np.float32]
+Place = tuple[int, int]
+Colour = tuple[float, float, float]
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_MOST_OVER_TEXTURE = 70.0  # gray levels: what looks restless may be an edge, not a texture
+_FARTHEST = 1.5  # times the surface's own chroma, of a foreign tint
+
+
+def signed_contrast(
+    rng: np.random.Generator,
+    subject: Subject,
+    place: Place,
+    bounds: tuple[float, float],
+    bright_share: float,
+    reach: float,
+    over_texture: float = 2.0,
+) -> float:
+    """Gray levels by which the brightness changes, log-uniform, with a sign that the surface has room for.
+
+    Args:
+        rng: where the numbers come from.
+        subject: the normal image.
+        place: (y, x) of the anomaly.
+        bounds: smallest and largest change in gray levels, > 0.
+        bright_share: probability of a change to brighter, where both have room.
+        reach: half the side of the window around `place` that is the surface, in pixels.
+        over_texture: on a restless surface the change is at least this many times its local standard deviation, for less
+            would not be seen.
+    """
+    surface = subject.brightness_around(*place, max(reach, 2))
+    contrast = max(log_uniform(rng, bounds), above_texture(subject, place, reach, over_texture))
+    bright = rng.random() < bright_share
+    down, up = surface - 4, 250 - surface
+    if contrast > (up if bright else down):  # to the side with more room, and no farther than there is
+        bright = up > down
+        contrast = min(contrast, max(up if bright else down, 1.0))
+    return round(contrast if bright else -contrast, 4)
+
+
+def above_texture(subject: Subject, place: Place, reach: float, times: float) -> float:
+    """Gray levels that can be told from the surface's own texture around a place."""
+    return round(min(times * subject.texture_around(*place, reach), _MOST_OVER_TEXTURE), 4)
+
+
+def draw_tint(rng: np.random.Generator, subject: Subject, place: Place, reach: float, foreign_share: float = 0.0) -> Colour:
+    """A move in RGB without a change of brightness: towards another colour of the surface, or (for what comes from
+    elsewhere) with a hue of its own in `foreign_share` of the draws.
+
+    Exactly (0, 0, 0) on a gray image. The same number of random numbers is drawn whatever the image.
+    """
+    pick, hue, amount, foreign = rng.random(4)
+    if subject.is_gray:
+        return (0.0, 0.0, 0.0)
+    if foreign < foreign_share:
+        direction = np.cos(2 * np.pi * (hue - np.array([0, 1 / 3, 2 / 3])))
+        move = direction / np.ptp(direction) * _FARTHEST * subject.chroma * amount
+    else:
+        chosen = subject.palette[int(pick * len(subject.palette))].astype(np.float64)
+        here = subject.colour_around(*place, max(reach, 2))
+        move = (chosen - chosen @ LUMA - (here - here @ LUMA)) * amount
+    move = move - move @ LUMA
+    r, g, b = (round(float(v), 3) for v in move)
+    return r, g, b
+
+
+def draw_light(rng: np.random.Generator, subject: Subject) -> float:
+    """Angle in radians of the side that light comes from: near the picture's own where it can be told, else any."""
+    direction, certainty = subject.light
+    return round(float(direction + rng.vonmises(0.0, 8 * certainty)), 4)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coat:
+    """New material on a window of the picture.
+
+    Attributes:
+        cover: (h, w) float32 0..1, how much of each pixel it covers.
+        change: (h, w) float32 or one number, change of the surface's brightness in gray levels.
+        tint: move in RGB in gray levels, on top of it.
+        keep: how much of the surface's own fine texture shows on it; 0 none, 1 all, above 1 it is rougher.
+        fine: pixels of the sample (at least 3) over which a surface is averaged to tell its texture from its colour.
+        light: (h, w) float32 gray levels added by light and shadow, also around the material; None for none.
+    """
+
+    cover: Field
+    change: Field | float
+    tint: Colour = (0.0, 0.0, 0.0)
+    keep: float = 0.5
+    fine: float = 7.0
+    light: Field | None = None
+
+
+def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int) -> Image:
+    """(h, w, 3) uint8 RGB: the window `box` with the coat on it; worked out on the pixels that it touches alone."""
+    y0, x0, y1, x1 = box
+    before = subject.pixels[y0:y1, x0:x1]
+    touched = coat.cover > 1 / 512
+    if coat.light is not None:
+        touched |= np.abs(coat.light) > 0.5
+    at = np.flatnonzero(touched.ravel())
+    pixels = before.reshape(-1, 3)[at].astype(np.float32)
+    surface = cv2.blur(before, (max(odd(coat.fine), 3),) * 2).reshape(-1, 3)[at].astype(np.float32)
+    change = coat.change.ravel()[at] if isinstance(coat.change, np.ndarray) else np.full(len(at), coat.change, np.float32)
+    gain, more = _recolouring(surface, change)
+    # recolour(surface) + tint + keep * (pixels - surface), with few arrays in between
+    new = surface * (gain - np.float32(coat.keep))[:, None]
+    new += np.float32(coat.keep) * pixels
+    new += more[:, None] if coat.tint == (0.0, 0.0, 0.0) else more[:, None] + np.asarray(coat.tint, np.float32)
+    fresh = max(1 - coat.keep, 0.0) * max(subject.grain, 0.3)  # texture that stays brings its own grain
+    if fresh > 0.1:
+        new += np.random.default_rng(grain_seed).standard_normal((len(at), 1), np.float32) * np.float32(fresh)
+    new -= pixels
+    new *= coat.cover.ravel()[at][:, None]
+    new += pixels
+    if coat.light is not None:
+        new += coat.light.ravel()[at][:, None]
+    changed = before.copy().reshape(-1, 3)
+    changed[at] = np.clip(np.rint(new, out=new), 0, 255, out=new).astype(np.uint8)
+    return changed.reshape(before.shape)
+
+
+def recolour(surface: Field, change: Field) -> Field:
+    """(n, 3) surface colours made darker by scaling (the hue stays) or brighter by adding (bare material is paler)."""
+    gain, more = _recolouring(surface, change)
+    return surface * gain[:, None] + more[:, None]
+
+
+def _recolouring(surface: Field, change: Field) -> tuple[Field, Field]:
+    """(n,) factors of (n, 3) colours, and what to add to them, so that they become `recolour`."""
+    gain = 1 + np.minimum(change, 0) / np.maximum(surface @ LUMA, 1.0)
+    return np.maximum(gain, 0), np.maximum(change, 0)
+
+
+def lit(height: Field, light: float) -> Field:
+    """(h, w) float32: how much a height field (in pixels) leans towards the light, its slope; positive is brighter.
+
+    A matt surface of slope s under grazing light changes its brightness in proportion to s (the linear term of Lambert's
+    law), which is all that a shallow relief shows.
+    """
+    dx, dy = (cv2.Sobel(height, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
+    return np.asarray(-(dx * np.float32(np.cos(light)) + dy * np.float32(np.sin(light))), np.float32)
+
+
+def soften(subject: Subject, cover: Field) -> Field:
+    """A coverage with edges no sharper than those of the picture."""
+    return gaussian(cover, subject.softness) if subject.softness > 0.5 else cover
+
+
+def odds_of(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    """One of the names, as often as its weight says."""
+    total = sum(weights.values())
+    at = rng.random() * total
+    for name, weight in weights.items():
+        at -= weight
+        if at < 0:
+            return name
+    return list(weights)[-1]
+
+
+def radius_px(rng: np.random.Generator, bounds: tuple[float, float], scale: float) -> float:
+    """A length drawn log-uniformly between bounds in pixels of a 512-pixel image, in pixels of the sample."""
+    return log_uniform(rng, (bounds[0] * scale, bounds[1] * scale))
+
+
+def angle(rng: np.random.Generator) -> float:
+    """Any direction, in radians."""
+    return uniform(rng, (0, 2 * np.pi))

@@ -1,0 +1,199 @@
+"""Breaks: material is missing, or a fresh fracture face shows.
+
+- `chip`: a piece has gone from the edge of the object. What lies behind it shows, and along the cut a strip of the fracture
+  face. Where the picture shows no background, the edge is the picture's own, and what shows is shadow.
+- `hole`: a piece has gone from within; the hollow is dark or shows another material, its wall on the far side is lit.
+- `fracture`: brittle material has broken in facets, each with its own tilt and so its own brightness; sharp ridges between
+  them, and some that mirror the lamp.
+- `peel`: a layer has come off with a jagged edge; the surface below is smoother, and the edge throws a shadow.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from synthgen.anomalies.appearance import LUMA, Coat, draw_light, draw_tint, lit, odds_of, paint, signed_contrast, soften
+from synthgen.anomalies.blending import finish
+from synthgen.anomalies.contract import (
+    NOTHING,
+    AnomalyType,
+    PositiveRange,
+    RelativeRange,
+    Rendered,
+    TypeSettings,
+    log_uniform,
+    seed,
+    uniform,
+)  # fmt: skip
+from synthgen.anomalies.shapes import Field, blotch_noise, box_around, filled, jagged_outline
+from synthgen.anomalies.subject import Subject
+from synthgen.samples import Box, Mask
+
+_VARIANTS = {"chip": 0.3, "hole": 0.2, "fracture": 0.3, "peel": 0.2}
+
+
+class BreakSettings(TypeSettings):
+    """What may be drawn for a break.
+
+    Attributes:
+        size_range: radius over the diameter of the part; log-uniform.
+        elongation_range: length over width; log-uniform.
+        contrast_range: difference of what shows to the surface in gray levels; log-uniform. On a restless surface more.
+    """
+
+    size_range: RelativeRange = (0.02, 0.25)
+    elongation_range: RelativeRange = (1.0, 2.5)
+    contrast_range: PositiveRange = (22, 120)
+
+
+STRENGTHS = {
+    "subtle": {"size_range": (0.012, 0.06), "contrast_range": (8, 35)},
+    "normal": {},
+    "strong": {"size_range": (0.08, 0.35), "contrast_range": (40, 140)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BreakParams:
+    """All that is random about one break; lengths in pixels of the sample, angles in radians.
+
+    `elongation` is length over width, `turn` the direction of the length. `contrast` is signed. `wall` is the width of the
+    fracture face along the edge and `relief` its brightness in gray levels; `facets` how many faces a fracture has, and
+    `spread` how much their brightness varies; `keep` how much of the surface's texture the new face has.
+    """
+
+    style: str
+    variant: str
+    centre: tuple[int, int]
+    radius: float
+    elongation: float
+    turn: float
+    contrast: float
+    tint: tuple[float, float, float]
+    keep: float
+    wall: float
+    relief: float
+    facets: int
+    spread: float
+    light: float
+    noise_seed: int
+
+
+def draw(rng: np.random.Generator, subject: Subject, settings: BreakSettings) -> BreakParams:
+    """Parameters of one break on this subject."""
+    variant = odds_of(rng, _VARIANTS)
+    y, x = subject.edge_place(rng) if variant == "chip" else subject.structured_place(rng, 0.6)
+    scale = subject.scale
+    radius = max(log_uniform(rng, settings.size_range) * subject.diameter(y, x), 6 * scale)
+    if variant == "hole":
+        radius = min(radius, 50 * scale)
+    bright = {"chip": 0.25, "hole": 0.1, "fracture": 0.6, "peel": 0.5}[variant]
+    contrast = signed_contrast(rng, subject, (y, x), settings.contrast_range, bright, min(radius, 30 * scale))
+    return BreakParams(
+        style=settings.style,
+        variant=variant,
+        centre=(y, x),
+        radius=round(float(radius), 3),
+        elongation=log_uniform(rng, settings.elongation_range),
+        turn=uniform(rng, (0, np.pi)),
+        contrast=contrast,
+        tint=draw_tint(rng, subject, (y, x), radius),
+        keep=uniform(rng, (0.0, 0.8)),
+        wall=round(uniform(rng, (1.5, 7.0)) * scale, 3),
+        relief=round(max(abs(contrast), 15) * uniform(rng, (0.3, 1.0)), 3),
+        facets=int(rng.integers(3, 12)),
+        spread=round(max(abs(contrast), 20) * uniform(rng, (0.4, 1.2)), 3),
+        light=draw_light(rng, subject),
+        noise_seed=seed(rng),
+    )
+
+
+def render_one(subject: Subject, params: BreakParams) -> Rendered:
+    """The pixels that a break changes."""
+    rng = np.random.default_rng(params.noise_seed)
+    outline = jagged_outline(rng, params.centre, params.radius, params.elongation, params.turn)
+    box = box_around(outline, 5 + params.wall, subject.foreground.shape)
+    y0, x0, y1, x1 = box
+    if not y1:
+        return NOTHING
+    cover = soften(subject, filled([outline], box))
+    fg = subject.foreground[y0:y1, x0:x1]
+    if params.variant == "chip" and not subject.foreground.all():
+        return _chip(rng, subject, params, box, cover, fg)
+    cover = cover * fg
+    body = (cover >= 0.5).astype(np.uint8)
+    light = _walls(cover, params)
+    change: Field | float = params.contrast
+    if params.variant == "fracture":
+        change = np.float32(params.contrast) + _facets(rng, subject, params, box)
+        light = light * np.float32(0.5)
+    elif params.variant in ("hole", "chip"):
+        change = np.float32(params.contrast) * (
+            1 + np.float32(0.2) * blotch_noise(rng, cover.shape, max(0.6 * params.radius, 3))
+        )
+    coat = Coat(cover, change, params.tint, params.keep, 9 * subject.scale, light * fg)
+    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), body, fg)
+
+
+def _chip(rng: np.random.Generator, subject: Subject, params: BreakParams, box: Box, cover: Field, fg: Mask) -> Rendered:
+    """The background where the object's edge was, and a strip of fracture face along the cut."""
+    y0, x0, y1, x1 = box
+    gone = cover * fg
+    before = subject.pixels[y0:y1, x0:x1].astype(np.float32)
+    # the outline of the foreground is not exact: a thin rest of the object beyond it goes as well
+    around = cv2.dilate(fg, np.ones((5, 5), np.uint8))
+    behind = np.where(around[..., None] > 0, subject.plate[y0:y1, x0:x1], subject.pixels[y0:y1, x0:x1]).astype(np.float32)
+    hole = cover * around
+    out = before + hole[..., None] * (behind - before)
+    side = 2 * round(params.wall) + 1
+    inner = np.asarray(cv2.blur(gone, (side, side)), np.float32)
+    face = np.clip(2 * inner, 0, 1) * (1 - cover) * fg
+    slope = np.clip(params.wall * lit(inner, params.light) * 1.5, -1, 1)
+    shade = np.float32(0.5 * params.contrast) + np.float32(params.relief) * slope
+    shade += np.float32(0.3 * params.relief) * blotch_noise(rng, cover.shape, max(2 * params.wall, 3))
+    out += (face * shade)[..., None]
+    changed = np.clip(np.rint(out), 0, 255).astype(np.uint8)
+    body = (gone >= 0.5).astype(np.uint8)
+    if not body.any():
+        return NOTHING
+    return finish(subject.pixels, box, changed, body, np.asarray(around, np.uint8))
+
+
+def _walls(cover: Field, params: BreakParams) -> Field:
+    """(h, w) float32 gray levels: light and shadow along the edge of a hollow."""
+    sigma = max(0.35 * params.wall, 0.6)
+    wide = np.asarray(cv2.GaussianBlur(cover, (0, 0), sigma), np.float32)
+    slope = np.clip(2.2 * sigma * lit(-wide, params.light), -1, 1)
+    return np.asarray(np.float32(params.relief) * slope, np.float32)
+
+
+def _facets(rng: np.random.Generator, subject: Subject, params: BreakParams, box: Box) -> Field:
+    """(h, w) float32 gray levels: the faces of a brittle fracture, cells around random points, each with a slope of its own."""
+    y0, x0, y1, x1 = box
+    rows = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(params.centre[0])
+    columns = np.arange(x0, x1, dtype=np.float32)[None, :] - np.float32(params.centre[1])
+    reach = params.radius * np.sqrt(params.elongation)
+    nearest = np.full((y1 - y0, x1 - x0), np.inf, np.float32)
+    second, out = nearest.copy(), np.zeros_like(nearest)
+    stretch, turn = rng.uniform(1.0, 2.5), rng.uniform(0, np.pi)  # faces are long in the direction the crack ran
+    along, across = columns * np.cos(turn) + rows * np.sin(turn), (rows * np.cos(turn) - columns * np.sin(turn)) * stretch
+    palette = subject.palette.astype(np.float32) @ LUMA
+    mean = float(palette.mean())
+    for _ in range(params.facets):
+        py, px = rng.normal(0, 0.5 * reach, 2)
+        ky, kx = rng.normal(0, 0.5 * params.spread / reach, 2)
+        # how bright a face is: as some place of the object, or (some faces mirror the lamp) far brighter
+        level = 0.5 * (float(palette[int(rng.integers(len(palette)))]) - mean) + rng.normal(0, 0.5) * params.spread
+        if rng.random() < 0.2:
+            level = abs(level) + 1.2 * params.spread
+        distance = np.square(along - np.float32(px)) + np.square(across - np.float32(py))
+        closer = distance < nearest
+        np.minimum(second, np.maximum(distance, nearest), out=second)
+        np.copyto(nearest, distance, where=closer)
+        np.copyto(out, np.float32(level) + np.float32(ky) * rows + np.float32(kx) * columns, where=closer)
+    ridge = np.exp(-np.square((np.sqrt(second) - np.sqrt(nearest)) / np.float32(1.5 + subject.softness)))
+    return np.asarray(out + np.float32(0.5 * params.spread) * ridge, np.float32)
+
+
+BREAK = AnomalyType("break", 1, BreakSettings, STRENGTHS, BreakParams, draw, render_one, 0.25, 6.0)

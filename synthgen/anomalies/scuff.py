@@ -1,0 +1,166 @@
+"""Scuffs: places whose finish differs, because they were rubbed, ground unevenly, worn, or left out by the last step.
+
+What changes is how the surface scatters light: its fine texture is stronger or weaker than around it, it is a little
+brighter or darker, and fine lines run in the direction of the rubbing. `patch` has a straight-sided outline (a tool, a
+mask, a second pass), `band` is a strip, `rub` fades to nothing on its rim.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften
+from synthgen.anomalies.blending import clip_box, finish
+from synthgen.anomalies.contract import (
+    NOTHING,
+    AnomalyType,
+    PositiveRange,
+    RelativeRange,
+    Rendered,
+    Share,
+    TypeSettings,
+    log_uniform,
+    seed,
+    uniform,
+)  # fmt: skip
+from synthgen.anomalies.shapes import (
+    Points,
+    blotch_noise,
+    box_around,
+    coverage,
+    ellipse_distance,
+    filled,
+    jagged_outline,
+    streaks,
+    turned,
+)  # fmt: skip
+from synthgen.anomalies.subject import Subject
+
+_VARIANTS = {"patch": 0.4, "band": 0.25, "rub": 0.35}
+_LARGEST_RADIUS = 0.28  # of the square root of the image's area: about a quarter of it
+
+
+class ScuffSettings(TypeSettings):
+    """What may be drawn for a scuff.
+
+    Attributes:
+        size_range: radius over the diameter of the part; log-uniform.
+        elongation_range: length over width; log-uniform.
+        contrast_range: change of the mean brightness in gray levels; log-uniform.
+        bright_share: share of the scuffs that are brighter than the surface.
+        streaks_range: brightness of the fine lines over that change.
+    """
+
+    size_range: RelativeRange = (0.03, 0.5)
+    elongation_range: RelativeRange = (1.0, 3.5)
+    contrast_range: PositiveRange = (18, 80)
+    bright_share: Share = 0.55
+    streaks_range: RelativeRange = (0.1, 0.6)
+
+
+STRENGTHS = {
+    "subtle": {"size_range": (0.02, 0.1), "contrast_range": (5, 18)},
+    "normal": {},
+    "strong": {"size_range": (0.1, 0.6), "contrast_range": (25, 90)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ScuffParams:
+    """All that is random about one scuff; lengths in pixels of the sample, angles in radians.
+
+    `radii` are along and across the direction `turn`; `rubbing` is the direction of the lines, `line` their width, and
+    `streaks` their brightness in gray levels. `contrast` is signed. `keep` is the strength of the surface's own texture
+    relative to around it. `rim` is the width of the edge over the smaller radius.
+    """
+
+    style: str
+    variant: str
+    centre: tuple[int, int]
+    radii: tuple[float, float]
+    turn: float
+    rubbing: float
+    line: float
+    contrast: float
+    streaks: float
+    tint: tuple[float, float, float]
+    keep: float
+    rim: float
+    noise_seed: int
+
+
+def draw(rng: np.random.Generator, subject: Subject, settings: ScuffSettings) -> ScuffParams:
+    """Parameters of one scuff on this subject."""
+    variant = odds_of(rng, _VARIANTS)
+    y, x = subject.structured_place(rng, 0.3)
+    scale = subject.scale
+    radius = max(log_uniform(rng, settings.size_range) * subject.diameter(y, x), 7 * scale)
+    radius = min(radius, _LARGEST_RADIUS * float(np.sqrt(subject.foreground.size)))
+    elongation = log_uniform(rng, settings.elongation_range) * (2.0 if variant == "band" else 1.0)
+    # rubbed mostly along the lines that the surface has, which lie across its strongest change
+    along = subject.edge_direction(y, x)[0] + np.pi / 2
+    rubbing = along + rng.normal(0, 0.08) if rng.random() < 0.75 else rng.uniform(0, np.pi)
+    contrast = signed_contrast(
+        rng, subject, (y, x), settings.contrast_range, settings.bright_share, min(radius, 40 * scale), over_texture=1.6
+    )
+    tint = draw_tint(rng, subject, (y, x), radius)
+    r, g, b = (round(0.3 * value, 3) for value in tint)  # wear hardly dyes
+    return ScuffParams(
+        style=settings.style,
+        variant=variant,
+        centre=(y, x),
+        radii=(round(radius * np.sqrt(elongation), 3), round(max(radius / np.sqrt(elongation), 4 * scale), 3)),
+        turn=round(float(rubbing if rng.random() < 0.5 else rng.uniform(0, np.pi)), 4),
+        rubbing=round(float(rubbing), 4),
+        line=log_uniform(rng, (max(1.2 * scale, 1.0), max(6 * scale, 2.0))),
+        contrast=contrast,
+        streaks=round(abs(contrast) * uniform(rng, settings.streaks_range), 3),
+        tint=(r, g, b),
+        keep=log_uniform(rng, (0.3, 3.5)),
+        rim=uniform(rng, (0.03, 0.15)) if variant != "rub" else uniform(rng, (0.4, 1.0)),
+        noise_seed=seed(rng),
+    )
+
+
+def render_one(subject: Subject, params: ScuffParams) -> Rendered:
+    """The pixels that a scuff changes."""
+    rng = np.random.default_rng(params.noise_seed)
+    size, (cy, cx) = subject.foreground.shape, params.centre
+    along, across = params.radii
+    if params.variant == "rub":
+        reach = 1.5 * along + 3
+        box = clip_box(cy - reach, cx - reach, cy + reach, cx + reach, size)
+        if not box[2]:
+            return NOTHING
+        depth = 1 - ellipse_distance(box, params.centre, params.radii, params.turn)
+        depth += np.float32(0.25) * blotch_noise(rng, depth.shape, max(0.7 * across, 3))
+        cover = coverage(depth, params.rim)
+    else:
+        outline = _outline(rng, params)
+        box = box_around(outline, 4, size)
+        if not box[2]:
+            return NOTHING
+        cover = filled([outline], box, fine=False)
+        cover = soften(subject, cover)
+    y0, x0, y1, x1 = box
+    fg = subject.foreground[y0:y1, x0:x1]
+    lines = streaks(rng, box, params.rubbing, params.line)
+    change = np.float32(params.contrast) + np.float32(params.streaks) * np.clip(lines, -2, 2)
+    coat = Coat(cover * fg, change, params.tint, params.keep, 11 * subject.scale)
+    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+
+
+def _outline(rng: np.random.Generator, params: ScuffParams) -> Points:
+    along, across = params.radii
+    if params.variant == "patch":
+        return jagged_outline(rng, params.centre, float(np.sqrt(along * across)), max(along / across, 1.0), params.turn)
+    u = np.linspace(-1, 1, 24)
+    waves = across * 0.1 * rng.normal(0, 1, (2, 7))
+    sides = [np.interp(u, np.linspace(-1, 1, 7), wave) for wave in waves]
+    points = np.concatenate([
+        np.stack([across + sides[0], along * u], 1), np.stack([-across + sides[1], along * u], 1)[::-1],
+    ])  # fmt: skip
+    return np.asarray(turned(points, params.turn) + np.asarray(params.centre), np.float64)
+
+
+SCUFF = AnomalyType("scuff", 1, ScuffSettings, STRENGTHS, ScuffParams, draw, render_one, 0.35, 5.0)

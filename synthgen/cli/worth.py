@@ -1,0 +1,51 @@
+"""`synthgen worth`: the one command that trains something, and so the one that needs torch."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synthgen.cli.app import Json, console, print_json, stdout_console
+from synthgen.errors import UsageError
+
+
+def worth(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset that `synthgen build` made.")],
+    real: Annotated[
+        Path,
+        typer.Option(
+            help="Real defects: a folder for each kind, masks in ground_truth/KIND; or a category in MVTec AD's layout."
+        ),
+    ],
+    weights: Annotated[str | None, typer.Option(help="backbone=PATH of its weights; default: torchvision's own.")] = None,
+    backbone: Annotated[str, typer.Option(help="resnet18 (quick), or another that `detectors` knows.")] = "resnet18",
+    category: Annotated[str | None, typer.Option(help="Of the dataset, if it holds several.")] = None,
+    samples: Annotated[int, typer.Option(min=8, help="At most so many of each set.")] = 300,
+    seeds: Annotated[int, typer.Option(min=1, help="How often each detector is trained.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="Of each training.")] = 200,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Folder for worth.html and worth.json; default: DIR/worth.")] = None,
+    json: Json = False,
+) -> None:
+    """Measure what the samples teach a detector about your own real defects: which types help, for which defect.
+
+    One small fixed detector is trained on each anomaly type alone and on all of them, and tested on the real images.
+    """
+    try:
+        from detectors.devices import choose_compute
+        from detectors.worth import Options, measure_worth
+        from detectors.worth.report import summary_table, write_json, write_report
+    except ModuleNotFoundError as error:
+        raise UsageError(f"`synthgen worth` needs {error.name}: pip install 'synthgen[detectors]'.") from error
+    path = weights.removeprefix("backbone=") if weights else None
+    options = Options(category, backbone, path, samples, seeds=tuple(range(seeds)), steps=steps)
+    err = console()
+    result = measure_worth(folder, real, options, choose_compute(device).device, lambda text: err.print(text, style="dim"))
+    place = out if out is not None else folder / "worth"
+    write_json(place / "worth.json", result)
+    write_report(place / "worth.html", result)
+    if json:
+        print_json(result.to_json())
+    else:
+        stdout_console().print(summary_table(result))
+        typer.echo(str(place / "worth.html"))

@@ -1,0 +1,196 @@
+"""What is particular to the kinds of anomaly beside the papers' three, and what they share about appearance."""
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthgen.anomalies import TYPES
+from synthgen.anomalies.appearance import Coat, draw_light, draw_tint, lit, paint, recolour, signed_contrast
+from synthgen.anomalies.breakage import BREAK
+from synthgen.anomalies.dent import DENT
+from synthgen.anomalies.shapes import coverage, filled, jagged_outline, ribbon, streaks
+from synthgen.anomalies.subject import Subject
+
+OWN = ("spot", "scratch", "scuff", "stain", "contamination", "dent", "break")
+
+
+def surface(side=192, colour=(120, 120, 120), noise=2.0, seed=0):
+    """A plain, slightly grainy surface."""
+    rng = np.random.default_rng(seed)
+    gray = rng.normal(0, noise, (side, side, 1))
+    return np.clip(np.array(colour) + gray, 0, 255).astype(np.uint8)
+
+
+def ball(side=192, light=0.0):
+    """A matt ball lit from one side in front of a dark background, and its mask."""
+    y, x = np.mgrid[:side, :side] / (side / 2) - 1
+    r2 = (x / 0.7) ** 2 + (y / 0.7) ** 2
+    z = np.sqrt(np.clip(1 - r2, 0, 1))
+    shade = np.clip(0.5 * z + 0.5 * (x * np.cos(light) + y * np.sin(light)) / 0.7 + 0.4, 0, 1)
+    image = np.where(r2 < 1, 30 + 180 * shade, 20).astype(np.uint8)
+    return np.repeat(image[..., None], 3, 2), (r2 < 1).astype(np.uint8)
+
+
+def draws(kind, subject, count=40, **own):
+    """Rendered draws of a kind that changed something, with their parameters."""
+    made = []
+    for k in range(count):
+        params = TYPES[kind].draw(np.random.default_rng(k), subject, TYPES[kind].configure(**own))
+        rendered = TYPES[kind].render_one(subject, params)
+        if rendered.mask.any():
+            made.append((params, rendered))
+    assert len(made) > count / 2
+    return made
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_gray_stays_gray(kind):
+    whole = np.ones((192, 192), np.uint8)
+    for _, rendered in draws(kind, Subject(surface(), whole), 25):
+        assert (rendered.patch == rendered.patch[..., :1]).all()
+
+
+@pytest.mark.parametrize("kind", [*OWN, "crack", "corrosion"])
+def test_colours_go_no_farther_than_the_surface_has_them(kind):
+    """On a surface of one hue and little chroma nothing becomes vividly coloured."""
+    subject = Subject(surface(colour=(126, 120, 114)), np.ones((192, 192), np.uint8))
+    for _, rendered in draws(kind, subject, 25):
+        inside = rendered.patch[rendered.mask > 0].astype(int)
+        assert np.percentile(inside.max(1) - inside.min(1), 95) <= 12 + 2.5 * subject.chroma
+
+
+@pytest.mark.parametrize("kind", ["spot", "scratch", "scuff", "stain", "contamination"])
+def test_both_polarities_are_made(kind):
+    subject = Subject(surface(), np.ones((192, 192), np.uint8))
+    changes = [float(np.mean(r.patch[r.mask > 0].astype(int)) - 120) for _, r in draws(kind, subject, 60)]
+    assert min(changes) < -8
+    assert max(changes) > 8
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_sizes_span_more_than_a_factor_of_ten(kind):
+    subject = Subject(surface(256), np.ones((256, 256), np.uint8))
+    areas = [int(rendered.mask.sum()) for _, rendered in draws(kind, subject, 60)]
+    assert np.percentile(areas, 95) > 10 * np.percentile(areas, 5)
+
+
+@pytest.mark.parametrize("kind", [name for name in OWN if name != "contamination"])
+def test_background_is_left_alone(kind):
+    """A foreign body may hang over the edge of the object; a chip shows the background within a margin of two pixels."""
+    image, mask = ball()
+    allowed = cv2.dilate(mask, np.ones((5, 5), np.uint8)) if kind == "break" else mask
+    for _, rendered in draws(kind, Subject(image, mask), 25):
+        y0, x0, y1, x1 = rendered.box
+        changed = (rendered.patch != image[y0:y1, x0:x1]).any(-1)
+        assert not (changed & (allowed[y0:y1, x0:x1] == 0)).any()
+
+
+@given(st.floats(0, 2 * np.pi))
+@settings(max_examples=20, deadline=None)
+def test_light_is_found_on_a_ball(light):
+    found, certainty = Subject(*ball(light=light)).light
+    assert certainty > 0.7
+    assert abs((found - light + np.pi) % (2 * np.pi) - np.pi) < 0.2
+
+
+def test_where_light_cannot_be_told_it_comes_from_anywhere():
+    subject = Subject(surface(), np.ones((192, 192), np.uint8))
+    assert subject.light[1] == 0
+    rng = np.random.default_rng(0)
+    angles = np.array([draw_light(rng, subject) for _ in range(400)])
+    assert abs(np.exp(1j * angles).mean()) < 0.1
+    told = Subject(*ball(light=1.0))
+    angles = np.array([draw_light(rng, told) for _ in range(100)])
+    assert abs(np.angle(np.exp(1j * (angles - 1.0)).mean())) < 0.3
+
+
+def test_a_bump_is_bright_towards_the_light_and_a_dent_away_from_it():
+    subject = Subject(surface(noise=0.0), np.ones((192, 192), np.uint8))
+    settings_ = DENT.configure()
+    for k in range(200):
+        params = DENT.draw(np.random.default_rng(k), subject, settings_)
+        if params.variant not in ("bump", "dent") or params.ragged > 0.1 or params.radii[0] < 8:
+            continue
+        rendered = DENT.render_one(subject, params)
+        y0, x0, y1, x1 = rendered.box
+        ys, xs = np.mgrid[y0:y1, x0:x1]
+        change = rendered.patch[..., 0].astype(int) - 120
+        towards = (xs - params.centre[1]) * np.cos(params.light) + (ys - params.centre[0]) * np.sin(params.light)
+        assert np.sign((change * towards).sum()) == (1 if params.variant == "bump" else -1)
+
+
+def test_a_chip_shows_what_is_behind():
+    image, mask = ball()
+    image[mask == 0] = (20, 20, 20)
+    subject = Subject(image, mask)
+    shown = []
+    for k in range(120):
+        params = BREAK.draw(np.random.default_rng(k), subject, BREAK.configure())
+        if params.variant != "chip":
+            continue
+        rendered = BREAK.render_one(subject, params)
+        if rendered.mask.any():
+            shown.append(np.median(rendered.patch[rendered.mask > 0]))
+    assert len(shown) > 5
+    assert np.median(shown) < 45  # mostly the dark background, and some fracture face
+
+
+def test_lit_is_the_slope_towards_the_light():
+    y, x = np.mgrid[:32, :32].astype(np.float32)
+    plane = 0.5 * x - 0.25 * y
+    assert np.allclose(lit(plane, 0.0)[4:-4, 4:-4], -0.5, atol=1e-5)
+    assert np.allclose(lit(plane, np.pi / 2)[4:-4, 4:-4], 0.25, atol=1e-5)
+
+
+@given(st.integers(0, 10**6), st.floats(5, 245), st.floats(0, 1), st.floats(5, 120))
+@settings(max_examples=60, deadline=None)
+def test_contrast_has_room(seed, level, bright_share, contrast):
+    subject = Subject(np.full((64, 64, 3), int(level), np.uint8), np.ones((64, 64), np.uint8))
+    change = signed_contrast(np.random.default_rng(seed), subject, (32, 32), (contrast, contrast), bright_share, 8)
+    assert 0 <= int(level) + change <= 255
+    assert abs(change) <= contrast + 1e-3
+
+
+def test_tints_change_no_brightness_and_gray_has_none():
+    coloured = Subject(surface(colour=(150, 110, 70)), np.ones((192, 192), np.uint8))
+    gray = Subject(surface(), np.ones((192, 192), np.uint8))
+    for k in range(50):
+        tint = draw_tint(np.random.default_rng(k), coloured, (90, 90), 5, foreign_share=0.5)
+        assert abs(np.dot(tint, (0.299, 0.587, 0.114))) < 0.01
+        assert np.ptp(tint) <= 2 * coloured.chroma + 10
+        assert draw_tint(np.random.default_rng(k), gray, (90, 90), 5, foreign_share=1.0) == (0, 0, 0)
+
+
+def test_paint_is_recolour_plus_tint_plus_kept_texture():
+    """Against the plain formula, pixel by pixel."""
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 255, (40, 40, 3), np.uint8)
+    subject = Subject(image, np.ones((40, 40), np.uint8))
+    box = (5, 6, 35, 37)
+    cover, light = rng.random((2, 30, 31)).astype(np.float32)
+    change = rng.normal(0, 40, (30, 31)).astype(np.float32)
+    coat = Coat(cover, change, (4.0, -2.0, 1.0), 1.0, 5, 10 * light)
+    before = image[5:35, 6:37].astype(np.float32)
+    smooth = cv2.blur(image[5:35, 6:37], (5, 5)).astype(np.float32)
+    new = recolour(smooth.reshape(-1, 3), change.ravel()).reshape(before.shape) + np.array((4, -2, 1)) + before - smooth
+    expected = before + cover[..., None] * (new - before) + 10 * light[..., None]
+    assert np.abs(paint(subject, box, coat, 0).astype(int) - np.clip(expected, 0, 255)).max() <= 0.51
+
+
+def test_shapes_cover_what_they_should():
+    square = np.array([[10.0, 10.0], [10.0, 30.0], [25.0, 30.0], [25.0, 10.0]])
+    assert filled([square], (0, 0, 64, 64)).sum() == pytest.approx(15 * 20, rel=0.05)
+    assert 15 * 20 <= filled([square], (0, 0, 64, 64), fine=False).sum() <= 16.5 * 21.5
+    line = np.stack([np.full(20, 32.0), np.linspace(5, 55, 20)], 1)
+    assert filled([ribbon(line, np.full(20, 2.0))], (0, 0, 64, 64)).sum() == pytest.approx(50 * 4, rel=0.12)
+    outline = jagged_outline(np.random.default_rng(0), (50, 50), 20, 1.0, 0.0)
+    assert 10 < np.hypot(*(outline - 50).T).mean() < 30
+    assert coverage(np.array([-1, 0, 1], np.float32), 0.5).tolist() == [0, 0.5, 1]
+
+
+def test_streaks_run_in_their_direction():
+    lines = streaks(np.random.default_rng(0), (0, 0, 80, 80), 0.0, 3.0)
+    assert lines.std(1).max() < 1e-4  # constant along x
+    assert lines.std(0).min() > 0.3

@@ -1,0 +1,136 @@
+"""Mixtures of anomaly types: which weights a category gets, and which types its normal images get from them."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synthgen.anomalies import TYPES
+from synthgen.anomalies.subject import MATERIALS, Subject
+from synthgen.datasets import dataset_info, dataset_names
+from synthgen.errors import UsageError
+from synthgen.mixtures import Traits, mixture, traits_of
+from synthgen.plan import Allotment, make_plan
+from synthgen.recipe import make_recipe, recipe_from_resolved
+from synthgen.synthesis import SynthesisDataset
+
+PLAIN = Traits(is_object=False, is_gray=False, glossy=False, restless=False)
+SOURCE = SimpleNamespace(dataset="folder", category="a", stem="001")
+
+
+@given(
+    st.builds(Traits, *[st.booleans()] * 4),
+    st.sampled_from([None, *MATERIALS]),
+    st.dictionaries(st.sampled_from(sorted(TYPES)), st.floats(0.1, 9), min_size=0, max_size=4),
+)
+def test_weights_add_up_and_leave_no_type_out(traits, material, known):
+    weights = mixture(traits, material, known)
+    assert list(weights) == list(TYPES)
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
+    assert min(weights.values()) > 0
+
+
+def test_what_is_known_of_a_category_counts_most():
+    assert mixture(PLAIN, None, {"dent": 1})["dent"] > 0.7
+    assert mixture(PLAIN, "metal", None)["corrosion"] > mixture(PLAIN, "stone", None)["corrosion"]
+
+
+@pytest.mark.parametrize("name", dataset_names())
+def test_manifests_name_types_that_exist(name):
+    for category in dataset_info(name).categories.values():
+        assert category.mixture.keys() <= TYPES.keys()
+
+
+def test_traits_are_seen_in_the_normal_images():
+    rng = np.random.default_rng(0)
+    smooth = np.full((128, 128, 3), 120, np.uint8)
+    glossy = smooth.copy()
+    glossy[40:60, 40:80] = 250
+    restless = rng.integers(0, 255, (128, 128, 1), np.uint8).repeat(3, 2)
+    coloured = smooth.copy()
+    coloured[..., 0] = 180
+    whole = np.ones((128, 128), np.uint8)
+
+    def seen(*images):
+        return traits_of([Subject(image, whole) for image in images], is_object=True)
+
+    assert seen(smooth) == Traits(is_object=True, is_gray=True, glossy=False, restless=False)
+    assert seen(glossy).glossy
+    assert seen(restless).restless
+    assert not seen(smooth, coloured).is_gray
+    assert traits_of([], is_object=False) == PLAIN
+
+
+@given(st.integers(1, 12), st.integers(0, 2**40), st.lists(st.floats(0.01, 5), min_size=1, max_size=6))
+def test_an_image_gets_types_evenly_by_weight(drawn, seed, weights):
+    total = sum(weights)
+    allotment = Allotment(tuple((f"t{k}", weight / total) for k, weight in enumerate(weights)), drawn)
+    samples = allotment.of(SOURCE, seed)
+    assert [replica for _, replica in samples] == list(range(drawn)) == list(range(allotment.per_source))
+    assert samples == allotment.of(SOURCE, seed)
+    for k, weight in enumerate(weights):
+        got = sum(name == f"t{k}" for name, _ in samples)
+        assert abs(got - drawn * weight / total) < 2.5  # steps of the golden ratio are evenly spread
+
+
+def test_over_many_images_the_weights_are_met():
+    allotment = Allotment((("a", 0.7), ("b", 0.2), ("c", 0.1)), 3)
+    sources = [SimpleNamespace(dataset="d", category="c", stem=str(k)) for k in range(2000)]
+    counts = Counter(name for source in sources for name, _ in allotment.of(source, 0))
+    assert counts["a"] / 6000 == pytest.approx(0.7, abs=0.02)
+    assert counts["c"] / 6000 == pytest.approx(0.1, abs=0.02)
+
+
+def test_no_types_and_auto_are_the_same_mixture():
+    demo = {"datasets": {"demo": {"categories": ["gear", "brick"]}}, "size": 96}
+    recipes = [make_recipe(demo | more) for more in ({}, {"types": "auto"}, {"types": ["auto"]}, {"types": {"auto": None}})]
+    assert all(recipe == recipes[0] for recipe in recipes)
+    plan = make_plan(recipes[0], {})
+    assert len(plan) == 3 * sum(len(category.used) for category in plan.scans[0].categories)
+    ids = [spec.sample_id for spec in plan.specs()]
+    assert len(set(ids)) == len(ids) == len(plan)
+    assert recipe_from_resolved(recipes[0].resolved()).resolved() == recipes[0].resolved()
+
+
+def test_a_sample_of_a_mixture_is_the_sample_of_that_id_in_any_build():
+    demo = {"datasets": {"demo": {"categories": ["gear"]}}, "size": 96, "share": 0.1}
+    mixed = SynthesisDataset(make_plan(make_recipe(demo), {}))
+    alone = SynthesisDataset(make_plan(make_recipe(demo | {"types": list(TYPES)}), {}))
+    by_id = {sample.spec.sample_id: sample for sample in alone}
+    for sample in mixed:
+        other = by_id[sample.spec.sample_id]
+        assert np.array_equal(sample.image, other.image)
+        assert sample.params == other.params
+
+
+def test_own_weights_and_settings_within_a_mixture():
+    demo = {"datasets": {"demo": {"categories": ["gear"]}}}
+    only = make_recipe(demo | {"types": {"crack": {"weight": 3}, "spot": {"weight": 1}}, "per_image": 8})
+    counts = Counter(spec.type for spec in make_plan(only, {}).specs())
+    assert counts.keys() == {"crack", "spot"}
+    assert counts["crack"] / counts.total() == pytest.approx(0.75, abs=0.06)
+    without = make_recipe(demo | {"types": {"auto": None, "crack": {"weight": 0}, "spot": {"bright_share": 1.0}}})
+    assert "crack" not in {spec.type for spec in make_plan(without, {}).specs()}
+    assert without.settings("spot").bright_share == 1.0
+
+
+@pytest.mark.parametrize(
+    ("types", "said"),
+    [
+        ({"crack": {"weight": 1}, "spot": {}}, "either all types have a `weight`"),
+        ({"crack": {"weight": 0}}, "nothing would be made"),
+        ({"auto": None, "crack": {"per_image": 2}}, "instead of `per_image`"),
+        ({"crack": {"weight": -1}}, "greater than or equal to 0"),
+    ],
+)
+def test_mixtures_that_make_no_sense_are_refused(types, said):
+    with pytest.raises(UsageError, match=said):
+        make_recipe({"datasets": {"demo": {}}, "types": types})
+
+
+def test_a_mixture_leaves_nothing_out():
+    with pytest.raises(UsageError, match="leaves nothing out"):
+        make_recipe({"datasets": {"demo": {"leave_out": {"gear/crack": 1}}}, "types": "auto"})
