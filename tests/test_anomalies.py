@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from surfaces import FOREGROUNDS, SURFACES, disc, foreground, stable, subject, surface
 
 from synthgen.anomalies import ALIASES, TYPES, canonical_type, corrosion, crack, deformation
-from synthgen.anomalies.blending import SEEN, clip_box, drop_specks, finish, largest_change, odd
+from synthgen.anomalies.blending import SEEN, clip_box, drop_specks, finish, largest_change, odd, visible
 from synthgen.anomalies.crack_path import MAX_BRANCHES, Branch, WalkRules, grow
 from synthgen.anomalies.materials import MATERIAL_MODES, MODES, draw_mode
 from synthgen.anomalies.noise import permutation
@@ -22,6 +22,10 @@ from synthgen.errors import UsageError
 
 STYLES, STRENGTHS = ("realistic", "paper"), ("subtle", "normal", "strong")
 EVERY = [(name, style) for name in TYPES for style in STYLES]
+OUTSIDE = ("deformation", "contamination", "break")
+"""A warp moves the object's outline, a foreign body may hang over it, and a chip takes a rim of it along."""
+SMOOTH = ("deformation", "dent")
+"""Their masks are where the smoothed picture differs."""
 SIDE = st.sampled_from((16, 17, 23, 33, 48, 64, 97, 131, 210, 300))
 
 
@@ -55,8 +59,9 @@ def test_a_rendering_keeps_its_promises(name, style, kind, where, height, width,
     assert (change[rendered.mask > 0] > 0).all()
     touched = (change > 0) | (rendered.mask > 0)
     assert all(edge.any() for edge in (touched[0], touched[-1], touched[:, 0], touched[:, -1]))
-    if name != "deformation":  # a warp moves the object's outline
+    if name not in OUTSIDE:
         assert not (touched & (this.foreground[y0:y1, x0:x1] == 0)).any()
+    if name not in SMOOTH:
         assert (change[rendered.mask == 0] < SEEN).all()
         assert not touched[cv2.dilate(rendered.mask, np.ones((3, 3), np.uint8)) == 0].any()
     if this.is_gray:
@@ -69,7 +74,7 @@ def test_a_deformation_changes_nothing_farther_than_two_pixels_from_its_mask():
     after[10:22, 5:15] ^= 64
     after[10:22, 21:31] ^= 64  # the gap between them is closed, and opened again as nothing has changed in it
     after[8, 18] += 3  # not enough to be seen
-    rendered = deformation._seen(this, (0, 0, 40, 40), after, np.ones((40, 40), np.uint8))
+    rendered = visible(this, (0, 0, 40, 40), after, np.ones((40, 40), np.uint8))
     y0, x0, y1, x1 = rendered.box
     near = cv2.dilate(rendered.mask, np.ones((5, 5), np.uint8)) > 0
     assert rendered.mask.any()
@@ -113,7 +118,18 @@ def test_strength_makes_it_larger(name, style):
     assert strong > 1.5 * subtle
 
 
-LENGTHS = {"crack": ("width", "step"), "corrosion": ("cell",), "deformation": ("radius",)}
+LENGTHS = {
+    "crack": (lambda p: p.width, lambda p: p.step),
+    "corrosion": (lambda p: p.cell,),
+    "deformation": (lambda p: p.radius,),
+    "spot": (lambda p: p.spots[0][2],),
+    "scratch": (lambda p: p.lines[0][3], lambda p: p.lines[0][4]),
+    "scuff": (lambda p: p.radii[0],),
+    "stain": (lambda p: p.drops[0][2],),
+    "contamination": (lambda p: p.bodies[0][2], lambda p: p.width),
+    "dent": (lambda p: p.radii[0],),
+    "break": (lambda p: p.radius, lambda p: p.wall),
+}
 
 
 @pytest.mark.parametrize(("name", "style"), EVERY)
@@ -122,8 +138,7 @@ def test_lengths_scale_with_the_size(name, style):
     overrides = {"width_px_range": (8, 16)} if name == "crack" else {}
     for length in LENGTHS[name]:
         values = [
-            np.median([getattr(drawn(name, style, this, seed, **overrides)[0], length) for seed in range(25)])
-            for this in (small, large)
+            np.median([length(drawn(name, style, this, seed, **overrides)[0]) for seed in range(25)]) for this in (small, large)
         ]
         assert values[1] / values[0] == pytest.approx(2, rel=0.15)
 
@@ -139,7 +154,8 @@ def test_the_share_of_the_image_does_not_depend_on_the_size(name, style):
 
 
 def test_types_have_names_versions_and_aliases():
-    assert set(TYPES) == {"crack", "corrosion", "deformation"}
+    assert list(TYPES)[:3] == ["crack", "corrosion", "deformation"]
+    assert set(TYPES) == set(LENGTHS)
     assert [kind.generator for kind in TYPES.values()] == [f"{kind.name} {kind.version}" for kind in TYPES.values()]
     assert {alias: canonical_type(alias) for alias in ALIASES} == {
         "tps": "deformation", "fl": "crack", "pl": "corrosion", "pw": "deformation",

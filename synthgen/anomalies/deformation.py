@@ -45,20 +45,20 @@ class DeformationSettings(TypeSettings):
     """What may be drawn for a deformation.
 
     Attributes:
-        size_range: radius of the warped place over the diameter of the part; log-uniform, and from 7 to 110 of 512 pixels.
+        size_range: radius of the warped place over the diameter of the part; log-uniform, and from 9 to 110 of 512 pixels.
         offset_range: largest displacement over that radius (over the object's diameter when a whole object is warped,
             divided by 4).
         shading_range: brightness of the relief's lit side in gray levels; realistic style. On a restless surface, where it
             would not be seen, more.
     """
 
-    size_range: RelativeRange = (0.015, 0.14)
+    size_range: RelativeRange = (0.025, 0.14)
     offset_range: RelativeRange = (0.15, 0.42)
     shading_range: PositiveRange = (12, 80)
 
 
 STRENGTHS = {
-    "subtle": {"size_range": (0.012, 0.07), "offset_range": (0.1, 0.25), "shading_range": (7, 18)},
+    "subtle": {"size_range": (0.02, 0.08), "offset_range": (0.1, 0.25), "shading_range": (7, 18)},
     "normal": {},
     "strong": {"size_range": (0.08, 0.28), "offset_range": (0.3, 0.5), "shading_range": (20, 70)},
 }
@@ -91,7 +91,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: DeformationSettin
     y, x = subject.structured_place(rng, 0.75) if realistic else subject.place(rng)
     scale = subject.scale
     radius = log_uniform(rng, settings.size_range) * subject.diameter(y, x)
-    radius = round(float(np.clip(radius, 7 * scale, 110 * scale)), 3)
+    radius = round(float(np.clip(radius, 9 * scale, 110 * scale)), 3)
     kind = str(rng.choice(_KINDS)) if realistic else "crumple"
     reach = uniform(rng, settings.offset_range) * radius
     angle = subject.edge_direction(y, x)[0] + rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0)
