@@ -53,7 +53,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TypeSettings(BaseModel):
-    """Ranges to draw from. Lengths in `_px_range` are pixels of a 512-pixel image and scale with the sample's size."""
+    """Ranges to draw from. Lengths in `_px_range` are pixels of a 512-pixel image and scale with the sample's size.
+
+    Attributes:
+        style: `realistic`, or `paper` for the papers' pseudocode; types that no paper gives are the same in both.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
