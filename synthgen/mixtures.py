@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import cv2
 import numpy as np
 
 from synthgen.anomalies import TYPES
 from synthgen.anomalies.subject import Subject
 from synthgen.manifests import manifest_dir
+from synthgen.samples import Box
 
 Weights = Mapping[str, float]
 
@@ -48,12 +50,12 @@ def traits_of(subjects: Sequence[Subject], is_object: bool) -> Traits:
     """
     if not subjects:
         return Traits(is_object, False, False, False)
-    whole = [(0, 0, *subject.foreground.shape) for subject in subjects]
+    boxes = [_box(subject) for subject in subjects]
     return Traits(
         is_object,
         all(subject.is_gray for subject in subjects),
         float(np.median([subject.reflectance for subject in subjects])) > _GLOSSY,
-        float(np.median([subject.texture(box) for subject, box in zip(subjects, whole, strict=True)])) > _RESTLESS,
+        float(np.median([subject.texture(box) for subject, box in zip(subjects, boxes, strict=True)])) > _RESTLESS,
     )
 
 
@@ -74,6 +76,12 @@ def mixture(traits: Traits, material: str | None, known: Weights | None) -> dict
         own, share = _normalised({name: known.get(name, 0) for name in TYPES}), tables["known"]
         weights = {name: share * own[name] + (1 - share) * weights[name] for name in TYPES}
     return {name: round(weight, _DIGITS) for name, weight in weights.items()}
+
+
+def _box(subject: Subject) -> Box:
+    """The box around the foreground."""
+    x, y, width, height = cv2.boundingRect(subject.foreground)
+    return y, x, y + height, x + width
 
 
 def _normalised(weights: Weights) -> dict[str, float]:

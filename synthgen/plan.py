@@ -8,7 +8,8 @@ categories, types, workers and shard sizes may change without changing any other
 import hashlib
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from synthgen.anomalies import TYPES
 from synthgen.anomalies.subject import Subject
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_info, read_normal, scan
 from synthgen.errors import InputDataError, UsageError, suggest
-from synthgen.foreground import Method, choose_method
+from synthgen.foreground import Method, choose_method, find_foreground
 from synthgen.mixtures import mixture, traits_of
 from synthgen.recipe import Recipe, canonical_json
-from synthgen.samples import Image, SampleSpec
+from synthgen.samples import NormalImage, SampleSpec
 
 _MOST_NORMALS_PER_SHARD = 64  # 50 MB of normal images at 512 pixels, and work for several workers in one category
 _LONGEST_NAME = 80  # characters of a category in a file name
@@ -54,8 +55,8 @@ class Allotment:
     def of(self, source: NormalSource, seed: int) -> list[tuple[str, int]]:
         """(type, replica) of one normal image's samples, in order.
 
-        A mixture's types depend on the image's identity and the seed alone. Steps of the golden ratio from a random start
-        spread the samples of an image evenly over the weights, however few they are.
+        A mixture's types depend on the image's identity, the seed and the category's weights alone. Steps of the golden
+        ratio from a random start spread the samples of an image evenly over the weights, however few they are.
         """
         if not self.drawn:
             return [(name, replica) for name, count in self.shares for replica in range(int(count))]
@@ -100,12 +101,14 @@ class Plan:
         scans: what was found of each dataset, in the recipe's order.
         shards: the shards, in order; their samples one after the other are the samples of the plan.
         foreground_masks: folder of the user's foreground masks, or None.
+        decided: entries of `methods` that a mixture has needed already.
     """
 
     recipe: Recipe
     scans: tuple[DatasetScan, ...]
     shards: tuple[PlannedShard, ...]
     foreground_masks: Path | None = None
+    decided: Mapping[tuple[str, str], Method] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self.shards)
@@ -120,13 +123,15 @@ class Plan:
     def methods(self) -> Mapping[tuple[str, str], Method]:
         """How the foreground is found, by (dataset, category); reads some images of each category."""
         return {
-            (scan.dataset, category.name): self._method(scan, category) for scan in self.scans for category in scan.categories
+            (key := (scan.dataset, category.name)): self.decided.get(key) or self._method(scan, category)
+            for scan in self.scans
+            for category in scan.categories
         }
 
     def _method(self, scan: DatasetScan, category: CategoryScan) -> Method:
         hint = dataset_info(scan.dataset).category(category.name).foreground
         asks = self.recipe.foreground == "auto" and hint != "whole" and self.foreground_masks is None
-        images = voters(self.recipe, category) if asks else ()
+        images = [normal.pixels for normal in voters(self.recipe, category)] if asks else []
         return choose_method(self.recipe.foreground, hint, self.foreground_masks, images)
 
     @cached_property
@@ -169,13 +174,16 @@ def make_plan(recipe: Recipe, roots: Mapping[str, Path], foreground_masks: Path 
     _check_names(recipe)
     scans = tuple(scan(name, roots.get(name), own.categories) for name, own in recipe.datasets.items())
     _check_counts(recipe, scans)
+    decided: dict[tuple[str, str], Method] = {}
     shards = tuple(
         shard
         for found in scans
         for category in found.categories
-        for shard in _shards(recipe, found.dataset, category, _allotment(recipe, found.dataset, category, foreground_masks))
+        for shard in _shards(
+            recipe, found.dataset, category, _allotment(recipe, found.dataset, category, foreground_masks, decided)
+        )
     )
-    return Plan(recipe, scans, shards, foreground_masks)
+    return Plan(recipe, scans, shards, foreground_masks, decided)
 
 
 def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[SampleSpec]:
@@ -200,18 +208,25 @@ def _sample_id(source: NormalSource, type_name: str, replica: int) -> str:
     return f"{source.dataset}/{source.category}/{source.stem}/{type_name}/{replica}"
 
 
-def _allotment(recipe: Recipe, dataset: str, category: CategoryScan, foreground_masks: Path | None) -> Allotment:
-    """What a category's normal images get; a mixture is decided by some of them."""
+def _allotment(
+    recipe: Recipe,
+    dataset: str,
+    category: CategoryScan,
+    foreground_masks: Path | None,
+    decided: dict[tuple[str, str], Method],
+) -> Allotment:
+    """What a category's normal images get; a mixture is decided by some of them, and their foreground on the way."""
     if not recipe.mixed:
         return Allotment(tuple((name, recipe.replicas(dataset, name)) for name in recipe.types))
     given = {name: own.weight for name, own in recipe.types.items() if isinstance(own.weight, float)}
     weights = {}
     if len(given) < len(recipe.types):
         info = dataset_info(dataset).category(category.name)
-        images = voters(recipe, category)
-        method = choose_method(recipe.foreground, info.foreground, foreground_masks, images)
+        normals = voters(recipe, category)
+        method = choose_method(recipe.foreground, info.foreground, foreground_masks, [normal.pixels for normal in normals])
+        decided[dataset, category.name] = method
         weights = mixture(
-            traits_of([Subject(image, np.ones(image.shape[:2], np.uint8)) for image in images], method.name != "none"),
+            traits_of(_subjects(normals, method), method.name != "none"),
             recipe.known_material(dataset, category.name),
             info.mixture,
         )
@@ -222,18 +237,27 @@ def _allotment(recipe: Recipe, dataset: str, category: CategoryScan, foreground_
     )
 
 
-def voters(recipe: Recipe, category: CategoryScan) -> list[Image]:
+def _subjects(normals: list[NormalImage], method: Method) -> list[Subject]:
+    """The images with their foregrounds, without those whose mask file cannot be read: the build reports these."""
+    subjects = []
+    for normal in normals:
+        with suppress(InputDataError):
+            subjects.append(Subject(normal.pixels, find_foreground(normal, method).mask))
+    return subjects
+
+
+def voters(recipe: Recipe, category: CategoryScan) -> list[NormalImage]:
     """Some normal images of a category, evenly spread, as a build sees them; those that cannot be read are left out."""
     chosen = category.used[:: max(len(category.used) // _VOTERS, 1)][:_VOTERS]
 
-    def pixels(source: NormalSource) -> Image | None:
+    def normal(source: NormalSource) -> NormalImage | None:
         try:
-            return read_normal(source, recipe.size, recipe.datasets[source.dataset].bit_depth).pixels
+            return read_normal(source, recipe.size, recipe.datasets[source.dataset].bit_depth)
         except InputDataError:
             return None  # the build reports it where its samples are missing
 
     with ThreadPoolExecutor() as threads:  # decoding is most of it, and does not hold the interpreter
-        return [image for image in threads.map(pixels, chosen) if image is not None]
+        return [image for image in threads.map(normal, chosen) if image is not None]
 
 
 def _shards(recipe: Recipe, dataset: str, category: CategoryScan, allotment: Allotment) -> list[PlannedShard]:

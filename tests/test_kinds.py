@@ -109,6 +109,7 @@ def test_where_light_cannot_be_told_it_comes_from_anywhere():
 def test_a_bump_is_bright_towards_the_light_and_a_dent_away_from_it():
     subject = Subject(surface(noise=0.0), np.ones((192, 192), np.uint8))
     settings_ = DENT.configure()
+    seen = set()
     for k in range(200):
         params = DENT.draw(np.random.default_rng(k), subject, settings_)
         if params.variant not in ("bump", "dent") or params.ragged > 0.1 or params.radii[0] < 8:
@@ -119,6 +120,8 @@ def test_a_bump_is_bright_towards_the_light_and_a_dent_away_from_it():
         change = rendered.patch[..., 0].astype(int) - 120
         towards = (xs - params.centre[1]) * np.cos(params.light) + (ys - params.centre[0]) * np.sin(params.light)
         assert np.sign((change * towards).sum()) == (1 if params.variant == "bump" else -1)
+        seen.add(params.variant)
+    assert seen == {"bump", "dent"}
 
 
 def test_a_chip_shows_what_is_behind():

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from builders import write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,6 +63,19 @@ def test_traits_are_seen_in_the_normal_images():
     assert seen(restless).restless
     assert not seen(smooth, coloured).is_gray
     assert traits_of([], is_object=False) == PLAIN
+
+
+def test_a_bright_background_is_no_gloss(tmp_path):
+    """Traits are those of the object: the same part on white and on gray gets the same mixture."""
+    shares = []
+    for name, level in (("white", 255), ("gray", 150)):
+        for k in range(6):
+            part = np.full((128, 128, 3), level, np.uint8)
+            part[30:98, 30 + k : 98 + k] = 60
+            write(tmp_path / name / "part" / f"{k}.png", part)
+        (shard,) = make_plan(make_recipe({"datasets": {"folder": {}}, "size": 128}), {"folder": tmp_path / name}).shards
+        shares.append(shard.allotment.shares)
+    assert shares[0] == shares[1]
 
 
 @given(st.integers(1, 12), st.integers(0, 2**40), st.lists(st.floats(0.01, 5), min_size=1, max_size=6))

@@ -175,11 +175,6 @@ def odds_of(rng: np.random.Generator, weights: dict[str, float]) -> str:
     return list(weights)[-1]
 
 
-def radius_px(rng: np.random.Generator, bounds: tuple[float, float], scale: float) -> float:
-    """A length drawn log-uniformly between bounds in pixels of a 512-pixel image, in pixels of the sample."""
-    return log_uniform(rng, (bounds[0] * scale, bounds[1] * scale))
-
-
 def angle(rng: np.random.Generator) -> float:
     """Any direction, in radians."""
     return uniform(rng, (0, 2 * np.pi))

@@ -145,7 +145,7 @@ def render_one(subject: Subject, params: ContaminationParams) -> Rendered:
     own = _surface(rng, cover, params)
     light += own * cover
     brightness = before @ LUMA
-    change = (np.float32(colour @ LUMA) - brightness) * np.float32(1)
+    change = np.float32(colour @ LUMA) - brightness
     tint = np.asarray(colour - colour @ LUMA)
     if params.variant == "drop":
         change *= np.float32(0.4)  # the surface shines through
