@@ -3,7 +3,6 @@
 Exit status: as of `synthgen`.
 """
 
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -14,10 +13,9 @@ import typer
 
 from synthgen.cli.app import Json, console, print_json
 from synthgen.errors import InputDataError, SynthgenError, UsageError, suggest
+from synthgen.training.terminal import Interrupted, terminable, training_progress
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from detectors.jobs import TrainRequest
 
 app = typer.Typer(
@@ -117,9 +115,9 @@ def train(
 ) -> None:
     """Train a detector from normal images."""
     from detectors.catalog import detector_info
-    from detectors.devices import choose_compute
     from detectors.jobs import TrainRequest, devices_for, spread, train_all
     from detectors.training import Options, check_selection
+    from synthgen.training.devices import choose_compute
 
     info = detector_info(detector)
     check_selection(select)
@@ -150,7 +148,7 @@ def train(
     say = console().print
     if devices := devices_for(request) if device == "auto" else []:
         sys.exit(spread(_one_each(request), devices))
-    with _terminable() as check, _progress() as progress:
+    with terminable() as check, training_progress(console()) as progress:
 
         def watch(name: str, epoch: int, epochs: int, measured: dict[str, float]) -> None:
             check()
@@ -177,7 +175,6 @@ def eval_(
 ) -> None:
     """Score the official test split: metrics.json and report.html in each run, a table on stdout."""
     from detectors.comparing import comparison_table, format_markdown, read_results
-    from detectors.devices import choose_compute
     from detectors.evaluate import evaluate, results_json
     from detectors.loading import load_run
     from detectors.metrics import PROTOCOLS
@@ -185,6 +182,7 @@ def eval_(
     from detectors.runs import METRICS, REPORT, find_runs
     from detectors.training import TEST_STAMP
     from synthgen.build.folder import write_atomically
+    from synthgen.training.devices import choose_compute
 
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: there is no such protocol.{suggest(protocol, list(PROTOCOLS))}")
@@ -226,9 +224,9 @@ def predict(
     """Score images of one's own."""
     from dataclasses import asdict
 
-    from detectors.devices import choose_compute
     from detectors.loading import load_run
     from detectors.predict import find_images, predict
+    from synthgen.training.devices import choose_compute
 
     compute = choose_compute(device, precision)
     files = find_images(images)
@@ -251,9 +249,9 @@ def export(
     weights: Weights = None,
 ) -> None:
     """Write the whole detector as ONNX, checked against ONNX Runtime."""
-    from detectors.devices import choose_compute
     from detectors.export import export_onnx
     from detectors.loading import load_run
+    from synthgen.training.devices import choose_compute
 
     path = out or run / "model.onnx"
     difference = export_onnx(load_run(run, _weights(weights), choose_compute("cpu")), path)
@@ -335,70 +333,6 @@ def _report_facts(values: dict[str, Any]) -> dict[str, str]:
     return facts | {"backbone": f"{values['backbone']}, weights {values['backbone_sha256'][:16]}"}
 
 
-class _progress:
-    """A bar on a terminal; elsewhere a line every ten seconds."""
-
-    def __enter__(self) -> Any:
-        import time
-
-        self._bar: Any = None
-        if sys.stderr.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self._bar = Progress(*columns, console=console())
-            self._bar.__enter__()
-        tasks: dict[str, Any] = {}
-        last = time.monotonic()
-
-        def show(name: str, epoch: int, epochs: int, measured: dict[str, float]) -> None:
-            nonlocal last
-            told = " ".join(f"{key} {value:.4f}" for key, value in measured.items() if key.startswith(("loss", "val_image")))
-            if self._bar is not None:
-                if name not in tasks:
-                    tasks[name] = self._bar.add_task(name, total=epochs)
-                self._bar.update(tasks[name], completed=epoch, description=f"{name}  {told}")
-            elif time.monotonic() - last > 10 or epoch == epochs:
-                last = time.monotonic()
-                sys.stderr.write(f"{name}: epoch {epoch} of {epochs}  {told}\n")
-
-        return show
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.__exit__(*error)
-
-
-class _Interrupted(BaseException):
-    """A signal asked the training to stop; nobody who handles errors may take it for one."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self.exit_status = 128 + number
-
-
-class _terminable:
-    """SIGINT and SIGTERM end the training with a message, not a traceback."""
-
-    def __enter__(self) -> "Callable[[], None]":
-        received: list[int] = []
-
-        def stop(number: int, _: "FrameType | None") -> None:
-            received.append(number)
-            raise _Interrupted(number)
-
-        def check() -> None:
-            if received:  # what the handler raised was lost in a place that cannot raise, such as a finalizer
-                raise _Interrupted(received[0])
-
-        self._before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        return check
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-
 def main() -> None:
     """Run the command that the arguments ask for."""
     if find_spec("torch") is None and len(sys.argv) > 1 and not {"-h", "--help"} & set(sys.argv[1:]):
@@ -409,6 +343,6 @@ def main() -> None:
     except SynthgenError as error:
         sys.stderr.write(f"detectors: {error}\n")
         sys.exit(error.exit_status)
-    except _Interrupted as interrupt:
+    except Interrupted as interrupt:
         sys.stderr.write("detectors: interrupted. Run the same command again: it goes on from the last checkpoint.\n")
         sys.exit(interrupt.exit_status)

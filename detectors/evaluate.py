@@ -12,7 +12,6 @@ import torch
 
 from detectors import loco
 from detectors.caching import FeatureCache
-from detectors.devices import Compute, memory_errors
 from detectors.loading import LoadedRun
 from detectors.loco import spro_metrics
 from detectors.metrics import all_metrics
@@ -21,6 +20,7 @@ from detectors.pbas.train import Embedded, Kept, fill, score_watched
 from detectors.pixels import Reading
 from detectors.results import Evaluation, ScoredImage
 from detectors.test_split import LabelledFile, open_test_split, read_mask
+from synthgen.training.devices import Compute, memory_errors
 
 _BATCH = 8
 

@@ -16,18 +16,19 @@ from typing import Any
 import torch
 
 from detectors.data import TrainingData, choose_category, from_dataset, from_shards
-from detectors.devices import Compute
 from detectors.evaluate import peeking
 from detectors.loading import assemble, backbone_for
 from detectors.pbas.config import PBASConfig, make_config
 from detectors.pbas.train import embed, train
 from detectors.pixels import Reading
-from detectors.runs import SEEN, SPLIT, RunFolder
+from detectors.runs import SEEN, SPLIT
 from detectors.seen import write_seen
 from detectors.test_split import open_test_split, training
 from detectors.training import Options, facts
 from synthgen import __version__
 from synthgen.errors import UsageError
+from synthgen.training.devices import Compute
+from synthgen.training.folder import RunFolder
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int, dict[str, float]], None]

@@ -7,13 +7,14 @@ from typing import Any
 import torch
 
 from detectors.backbones import RANDOM, Backbone, load_backbone
-from detectors.devices import Compute
 from detectors.pbas.config import PBASConfig
 from detectors.pbas.model import PBAS, Features, Head, feature_side
 from detectors.pixels import Reading
 from detectors.results import Limits
-from detectors.runs import MODEL, load_tensors, read_config
+from detectors.runs import read_config
 from synthgen.errors import IntegrityError, UsageError
+from synthgen.training.devices import Compute
+from synthgen.training.folder import MODEL, load_tensors
 
 _BACKBONE_SEED = 0
 

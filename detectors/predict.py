@@ -11,7 +11,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from detectors.devices import Compute
 from detectors.evaluate import score_pixels
 from detectors.loading import LoadedRun
 from detectors.overlays import display_range, overlay, prediction_mask, upscale
@@ -21,6 +20,7 @@ from synthgen.datasets.listing import image_files
 from synthgen.errors import InputDataError
 from synthgen.samples import Image
 from synthgen.shards.storage import storage_error, temporary_name
+from synthgen.training.devices import Compute
 
 
 @dataclass(frozen=True, slots=True)

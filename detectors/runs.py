@@ -1,166 +1,23 @@
-"""Run folders: one training each, with everything that is needed to resume it, to predict with it and to compare it.
+"""Run folders of detectors: one training each, with everything that is needed to predict with it and to compare it.
 
-config.json        what was asked for, resolved                  log.jsonl          one line per epoch
-split.json         the split card                                validation.json    metrics on held-out images
-seen.png           what the network really saw                   metrics.json       metrics on the test split (by `eval`)
-checkpoint.safetensors  the state of an unfinished training      report.html        curves and pictures (by `eval`)
-model.safetensors  the trained parts; the backbone's weights stay where they are, config.json has their digest
+Beside what `synthgen.training.folder` keeps in it:
+
+split.json  the split card                       validation.json  metrics on held-out images
+seen.png    what the network really saw          metrics.json     metrics on the test split (by `eval`)
+                                                 report.html      curves and pictures (by `eval`)
+
+The backbone's weights stay where they are, config.json has their digest.
 """
 
-import contextlib
-import fcntl
-import json
-import os
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
-
-from synthgen.build.folder import differences, write_atomically
-from synthgen.errors import InputDataError, IntegrityError, StorageError, UsageError
-from synthgen.shards.storage import storage_error, temporary_name
+from synthgen.errors import InputDataError, IntegrityError
+from synthgen.training.folder import CONFIG, MODEL, VERSION, read_json
 
 FORMAT = "detectors-run"
-VERSION = 1
-CONFIG, SPLIT, LOG, SEEN = "config.json", "split.json", "log.jsonl", "seen.png"
-CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
+SPLIT, SEEN = "split.json", "seen.png"
 VALIDATION, METRICS, REPORT = "validation.json", "metrics.json", "report.html"
-_MAY_CHANGE = ("weights", "device", "root", "shards", "versions")  # where things lie, not what they are
-
-
-class RunFolder:
-    """A run's folder while it is trained; a context manager that keeps a second training out.
-
-    Raises:
-        UsageError: on entering, if another configuration was trained there, or somebody is training there.
-        StorageError: the folder cannot be written.
-    """
-
-    def __init__(self, path: Path, config: dict[str, Any]) -> None:
-        self.path = path
-        self._config = {"format": FORMAT, "format_version": VERSION, **config}
-        self._lock = -1
-
-    def __enter__(self) -> "RunFolder":
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-        except OSError as error:
-            raise storage_error(self.path, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise UsageError(
-                f"{self.path}: another training is at work there. Wait for it, or choose another --out."
-            ) from error
-        try:
-            self._claim()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._lock)
-
-    def _claim(self) -> None:
-        path = self.path / CONFIG
-        if not path.exists():
-            if any(one.name != ".lock" and not one.name.startswith(".tmp-") for one in self.path.iterdir()):
-                raise UsageError(f"{self.path}: the folder is not empty and is no run. Choose another --out.")
-            write_atomically(path, self._config)
-            return
-        before = _read_json(path)
-        changed = differences(_what(before), _what(self._config))
-        if changed:
-            raise UsageError(
-                f"{self.path}: something else was trained there:\n  " + "\n  ".join(changed) + "\nChoose another --out."
-            )
-
-    @property
-    def finished(self) -> bool:
-        """Whether the training came to its end."""
-        return (self.path / MODEL).is_file()
-
-    def write(self, name: str, values: dict[str, Any]) -> None:
-        """Write one of the JSON files."""
-        write_atomically(self.path / name, values)
-
-    def save(self, name: str, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Write tensors and what belongs to them, as a whole or not at all.
-
-        Raises:
-            StorageError: the device fails or is full.
-        """
-        save_tensors(self.path / name, tensors, state)
-
-    def load(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What `save` wrote; None if it never did."""
-        return load_tensors(self.path / name) if (self.path / name).is_file() else None
-
-    def log(self, record: dict[str, Any]) -> None:
-        """Add a line to the log."""
-        try:
-            with (self.path / LOG).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record, sort_keys=True) + "\n")
-        except OSError as error:
-            raise storage_error(self.path / LOG, error) from error
-
-    def cut_log(self, epoch: int) -> None:
-        """Drop what was logged after the checkpoint that a training resumes from."""
-        path = self.path / LOG
-        if not path.is_file():
-            return
-        kept = []
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError, KeyError):  # a line that was cut off by a kill
-                if json.loads(line)["epoch"] < epoch:
-                    kept.append(line + "\n")
-        temporary = temporary_name(path)
-        temporary.write_text("".join(kept), encoding="utf-8")
-        temporary.replace(path)
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    """Write a safetensors file with `state` as JSON in its header, as a whole or not at all.
-
-    Raises:
-        StorageError: the device fails or is full.
-    """
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    temporary = temporary_name(path)
-    try:
-        temporary.touch()  # with the permissions that the user's files have; safetensors gives its own to nobody else
-        mode = temporary.stat().st_mode
-        save_file(plain, temporary, metadata={"state": json.dumps(state, sort_keys=True)})
-        temporary.chmod(mode)
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise storage_error(path, error) from error
-        raise StorageError(f"{path}: cannot be written: {error}.") from error
-
-
-def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the state in a file that `save_tensors` wrote.
-
-    Raises:
-        IntegrityError: it is damaged. It is never unpickled.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
-            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  not a dictionary
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise IntegrityError(f"{path}: damaged ({error}). Remove it, and train again.") from error
 
 
 def read_config(run: Path) -> dict[str, Any]:
@@ -172,7 +29,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     if not (run / CONFIG).is_file():
         raise InputDataError(f"{run}: not a run: there is no {CONFIG}. `detectors train` makes runs.")
-    config = _read_json(run / CONFIG)
+    config = read_json(run / CONFIG)
     if config.get("format") != FORMAT or config.get("format_version") != VERSION:
         raise IntegrityError(f"{run / CONFIG}: not a run that this version reads (format {config.get('format_version')}).")
     if not (run / MODEL).is_file():
@@ -193,53 +50,3 @@ def find_runs(paths: list[Path]) -> list[Path]:
             raise InputDataError(f"{path}: neither a run nor a folder of runs. `detectors train` makes runs.")
         found += here
     return found
-
-
-def pack_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
-    """The state of an optimizer as named tensors."""
-    return {
-        f"{prefix}.{number}.{name}": value
-        for number, state in optimizer.state_dict()["state"].items()
-        for name, value in state.items()
-    }
-
-
-def unpack_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: Mapping[str, Tensor]) -> None:
-    """Put back what `pack_optimizer` took."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        if key.startswith(prefix + "."):
-            number, _, name = key[len(prefix) + 1 :].partition(".")
-            state.setdefault(int(number), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-@contextlib.contextmanager
-def board(path: Path, enabled: bool = True) -> Iterator[Callable[[str, float, int], None]]:
-    """Takes (name, value, step) for TensorBoard, where it is installed; events lie beside the run's log."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        enabled = False
-    if not enabled:
-        yield lambda name, value, step: None
-        return
-    writer = SummaryWriter(str(path / "tensorboard"))
-    try:
-        yield writer.add_scalar
-    finally:
-        writer.close()
-
-
-def _what(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in _MAY_CHANGE}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise IntegrityError(f"{path}: cannot be read ({error}). Remove the folder, and train again.") from error
-    if not isinstance(values, dict):
-        raise IntegrityError(f"{path}: holds no JSON object. Remove the folder, and train again.")
-    return values

@@ -1,29 +1,23 @@
 """What every training shares: its options, random order, what it watches, and when it stops."""
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from detectors.caching import Where
-from detectors.devices import Compute
 from detectors.results import Limits, ScoredImage
-from synthgen.errors import SynthgenError, UsageError
+from synthgen.errors import UsageError
+from synthgen.training.devices import Compute
 
 SELECTIONS = ("last", "val", "test-best")
 TEST_STAMP = "Selected on the test split: not an honest estimate."
 
 Watch = Callable[[int, int, dict[str, float]], None]
 """Called after each epoch with its number from 1, their count, and what was measured."""
-
-
-class DivergedError(SynthgenError):
-    """A loss was no number any more; the last good state is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,29 +75,6 @@ def check_selection(selection: str) -> None:
         raise UsageError(f"--select {selection}: expected one of {', '.join(SELECTIONS)}.")
 
 
-def generator(seed: int, purpose: str, epoch: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
-    """Random numbers that depend on these three alone, so that a resumed training draws the same."""
-    import hashlib
-
-    digest = hashlib.sha256(f"{seed}\n{purpose}\n{epoch}".encode()).digest()
-    return torch.Generator(device=device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
-
-
-def order(count: int, seed: int, epoch: int) -> Tensor:
-    """The numbers 0 to count - 1 in the order of an epoch."""
-    return torch.randperm(count, generator=generator(seed, "order", epoch))
-
-
-def check_finite(values: dict[str, float], epoch: int) -> None:
-    """Raise a DivergedError if a loss is no number."""
-    wrong = [name for name, value in values.items() if not math.isfinite(value)]
-    if wrong:
-        raise DivergedError(
-            f"epoch {epoch}: {', '.join(wrong)} is no number any more. The last good state is in the run's checkpoint. "
-            "Lower the learning rates (--set), or give --precision fp32."
-        )
-
-
 def limits_from(held_out: list[ScoredImage]) -> Limits:
     """What scores mean, by held-out normal images; see `Limits`."""
     return Limits(
@@ -123,23 +94,6 @@ def selection_score(metrics: dict[str, float], names: tuple[str, ...]) -> float:
     if not there:
         raise UsageError("nothing to select by: there is no metric for these images. Use --select last.")
     return float(np.mean(there))
-
-
-class Clock:
-    """Seconds of training, those before a resume included.
-
-    Args:
-        before: seconds of earlier runs.
-    """
-
-    def __init__(self, before: float = 0.0) -> None:
-        self._before = before
-        self._start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """So far."""
-        return self._before + time.monotonic() - self._start
 
 
 def facts(options: Options) -> dict[str, Any]:

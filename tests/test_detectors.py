@@ -24,10 +24,10 @@ from detectors.cli import main
 from detectors.data import from_dataset, from_shards, split
 from detectors.jobs import spread
 from detectors.pixels import Reading
-from detectors.runs import load_tensors, save_tensors
 from detectors.test_split import TestSplitError, open_test_split, training
-from synthgen.anomalies import TYPES
+from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.errors import InputDataError, IntegrityError
+from synthgen.training.folder import load_tensors, save_tensors
 
 SMALL = ["--backbone", "resnet18", "--weights", "backbone=random", "--size", 64, "--device", "cpu"]
 READING = Reading((64, 64), 64, 64)
@@ -91,7 +91,7 @@ def test_a_run_holds_what_it_should(run):
     assert (config["detector"], config["preset"], config["seed"], config["selection"]) == ("pbas", "reference", 0, "last")
     assert config["backbone_sha256"] == "random"
     assert (card["train_normals"], card["held_out_normals"], card["overlap"]) == (6, 3, 0)
-    assert set(card["held_out_anomalies"]) <= set(TYPES)
+    assert set(card["held_out_anomalies"]) <= set(SURFACE_TYPES)
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert lines[0]["loss_centre"] > 0

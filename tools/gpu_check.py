@@ -19,13 +19,13 @@ import torch
 
 from detectors.backbones import load_backbone
 from detectors.caching import FeatureCache
-from detectors.devices import choose_compute
 from detectors.loading import assemble
 from detectors.pbas.config import make_config
 from detectors.pbas.model import feature_side
 from detectors.pbas.train import Embedded, Kept, fill, train
-from detectors.runs import RunFolder
 from detectors.training import Options
+from synthgen.training.devices import choose_compute
+from synthgen.training.folder import RunFolder
 
 IMAGES, HELD_OUT = 280, 28
 

@@ -13,26 +13,22 @@ from torch import Tensor
 
 from detectors.caching import FeatureCache, batches
 from detectors.data import TrainingData
-from detectors.devices import Compute, memory_errors
 from detectors.metrics import all_metrics
 from detectors.pbas.config import PBASConfig
 from detectors.pbas.losses import losses
 from detectors.pbas.model import PBAS, Head, feature_side, initial_centre
 from detectors.results import ScoredImage
-from detectors.runs import CHECKPOINT, MODEL, RunFolder, board, pack_optimizer, unpack_optimizer
 from detectors.training import (
     Best,
-    Clock,
-    DivergedError,
     Options,
     Watch,
-    check_finite,
-    generator,
     limits_from,
-    order,
     selection_score,
 )
 from synthgen.samples import Image, Mask
+from synthgen.training.devices import Compute, memory_errors
+from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, board, pack_optimizer, unpack_optimizer
+from synthgen.training.steps import Clock, DivergedError, check_finite, generator, order
 
 _SELECTED_BY = ("image_auroc", "pixel_auroc", "pixel_ap")
 _PEEKED_BY = ("image_auroc", "pixel_auroc")  # what the authors' code takes the best epoch of
@@ -122,8 +118,8 @@ def train(
         StorageError: the folder cannot be written.
         UsageError: the device has too little memory.
     """
-    with memory_errors("while training"), board(run.path, options.tensorboard) as scalar:
-        _Training(model, embedded, run, options, peek).go(watch, scalar)
+    with memory_errors("while training"), board(run.path, options.tensorboard) as events:
+        _Training(model, embedded, run, options, peek).go(watch, events)
 
 
 class _Training:
@@ -146,7 +142,7 @@ class _Training:
         self.epoch = 0
         self.clock = Clock()
 
-    def go(self, watch: Watch, scalar: Callable[[str, float, int], None]) -> None:
+    def go(self, watch: Watch, events: Board) -> None:
         epochs = self.config.epochs
         if not self._resume():
             with torch.no_grad(), self.options.compute.autocast():
@@ -171,7 +167,7 @@ class _Training:
                 measured |= self._evaluate()
             self.run.log({"epoch": self.epoch, "seconds": round(self.clock.seconds, 3)} | measured)
             for name, value in measured.items():
-                scalar(name, value, self.epoch)
+                events.add_scalar(name, value, self.epoch)
             watch(self.epoch, epochs, measured)
             if time.monotonic() - saved > self.options.checkpoint_seconds and self.epoch < epochs:
                 self._save()

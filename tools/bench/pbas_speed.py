@@ -20,12 +20,12 @@ from timing import Variant, one_thread, take_turns
 from torch.nn import functional as F
 
 from detectors.backbones import load_backbone
-from detectors.devices import choose_compute
 from detectors.loading import assemble
 from detectors.pbas.config import PBASConfig
 from detectors.pbas.losses import losses
 from detectors.pbas.model import Discriminator, Projector
 from detectors.pbas.train import make_optimizers
+from synthgen.training.devices import choose_compute
 
 
 class ReferencePath:
