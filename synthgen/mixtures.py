@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from synthgen.anomalies import TYPES
+from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.anomalies.subject import Subject
 from synthgen.manifests import manifest_dir
 from synthgen.samples import Box
@@ -60,7 +60,7 @@ def traits_of(subjects: Sequence[Subject], is_object: bool) -> Traits:
 
 
 def mixture(traits: Traits, material: str | None, known: Weights | None) -> dict[str, float]:
-    """Weights of the kinds of anomaly, which add up to 1, in the order of `TYPES`.
+    """Weights of the kinds of anomaly, which add up to 1, in the order of `SURFACE_TYPES`.
 
     Args:
         traits: what the normal images show.
@@ -71,10 +71,10 @@ def mixture(traits: Traits, material: str | None, known: Weights | None) -> dict
     rows = [tables["surfaces"]["object" if traits.is_object else "texture"]]
     rows += [tables["materials"][material]] if material else []
     rows += [tables["traits"][name] for name in ("glossy", "restless") if getattr(traits, name)]
-    weights = _normalised({name: float(np.prod([row.get(name, 1) for row in rows])) for name in TYPES})
+    weights = _normalised({name: float(np.prod([row.get(name, 1) for row in rows])) for name in SURFACE_TYPES})
     if known:
-        own, share = _normalised({name: known.get(name, 0) for name in TYPES}), tables["known"]
-        weights = {name: share * own[name] + (1 - share) * weights[name] for name in TYPES}
+        own, share = _normalised({name: known.get(name, 0) for name in SURFACE_TYPES}), tables["known"]
+        weights = {name: share * own[name] + (1 - share) * weights[name] for name in SURFACE_TYPES}
     return {name: round(weight, _DIGITS) for name, weight in weights.items()}
 
 

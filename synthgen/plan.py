@@ -15,11 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from synthgen.anomalies import TYPES
+from synthgen.anomalies.registry import TYPES
 from synthgen.anomalies.subject import Subject
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_info, read_normal, scan
+from synthgen.edges.studio import EdgeTools, Stage, studio
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.foreground import Method, choose_method, find_foreground
+from synthgen.foreground.sam import Checkpoint, read_checkpoint
 from synthgen.mixtures import mixture, traits_of
 from synthgen.recipe import Recipe, canonical_json
 from synthgen.samples import NormalImage, SampleSpec
@@ -101,6 +103,8 @@ class Plan:
         scans: what was found of each dataset, in the recipe's order.
         shards: the shards, in order; their samples one after the other are the samples of the plan.
         foreground_masks: folder of the user's foreground masks, or None.
+        sam: SAM's weights where the recipe's foregrounds are its, else None.
+        edges: what edge edits need of the user, or None where there are none.
         decided: entries of `methods` that a mixture has needed already.
     """
 
@@ -108,6 +112,8 @@ class Plan:
     scans: tuple[DatasetScan, ...]
     shards: tuple[PlannedShard, ...]
     foreground_masks: Path | None = None
+    sam: Checkpoint | None = None
+    edges: EdgeTools | None = None
     decided: Mapping[tuple[str, str], Method] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -132,20 +138,36 @@ class Plan:
         hint = dataset_info(scan.dataset).category(category.name).foreground
         asks = self.recipe.foreground == "auto" and hint != "whole" and self.foreground_masks is None
         images = [normal.pixels for normal in voters(self.recipe, category)] if asks else []
-        return choose_method(self.recipe.foreground, hint, self.foreground_masks, images)
+        return choose_method(self.recipe.foreground, hint, self.foreground_masks, images, self.sam)
+
+    def stage(self, dataset: str, category: str) -> Stage | None:
+        """What the edge edits of a category work with; None where there are none."""
+        return self._stages.get((dataset, category))
+
+    @cached_property
+    def _stages(self) -> dict[tuple[str, str], Stage]:
+        if self.edges is None:
+            return {}
+        depths = {name: own.bit_depth for name, own in self.recipe.datasets.items()}
+        return {
+            (scan.dataset, category.name): Stage(self.edges, category.used, self.recipe.size, depths[scan.dataset])
+            for scan in self.scans
+            for category in scan.categories
+        }
 
     @cached_property
     def config_json(self) -> str:
         """All that decides the bytes of the build, as canonical JSON: the recipe, foregrounds, and the list of images."""
         return canonical_json(
             self.recipe.resolved()
+            | ({"edges": studio(self.edges).identity} if self.edges is not None else {})
             | {
                 "mixtures": {
                     f"{shard.dataset}/{shard.category}": [list(share) for share in shard.allotment.shares]
                     for shard in self.shards
                     if shard.allotment.drawn
                 },
-                "foreground_methods": {"/".join(key): method.name for key, method in self.methods.items()},
+                "foreground_methods": {"/".join(key): method.identity for key, method in self.methods.items()},
                 "materials": {
                     f"{scan.dataset}/{category.name}": self.recipe.material(scan.dataset, category.name)
                     for scan in self.scans
@@ -158,32 +180,44 @@ class Plan:
         )
 
 
-def make_plan(recipe: Recipe, roots: Mapping[str, Path], foreground_masks: Path | None = None) -> Plan:
+def make_plan(
+    recipe: Recipe,
+    roots: Mapping[str, Path],
+    foreground_masks: Path | None = None,
+    sam_checkpoint: Path | None = None,
+    edges: EdgeTools | None = None,
+) -> Plan:
     """Look at the recipe's datasets and lay out its samples.
 
     Args:
         recipe: what is to be made.
         roots: folder of each dataset by name; one that is not named is looked for in `$SYNTHGEN_DATA`.
         foreground_masks: folder of the user's foreground masks.
+        sam_checkpoint: SAM's weights, for the foreground `sam`; None looks into `$SYNTHGEN_SAM`.
+        edges: what edge edits need, where the recipe has some.
 
     Raises:
         InputDataError: a dataset, category or the folder of masks is missing or not what it should be.
+        UsageError: the recipe's foregrounds are SAM's, and there is no checkpoint or no package for it.
     """
     if foreground_masks is not None and not foreground_masks.is_dir():
         raise InputDataError(f"--foreground-masks {foreground_masks}: there is no such folder.")
     _check_names(recipe)
+    sam = read_checkpoint(sam_checkpoint) if recipe.foreground == "sam" and foreground_masks is None else None
     scans = tuple(scan(name, roots.get(name), own.categories) for name, own in recipe.datasets.items())
     _check_counts(recipe, scans)
+    if recipe.edits_edges:
+        edges = _checked(edges, scans)
     decided: dict[tuple[str, str], Method] = {}
     shards = tuple(
         shard
         for found in scans
         for category in found.categories
         for shard in _shards(
-            recipe, found.dataset, category, _allotment(recipe, found.dataset, category, foreground_masks, decided)
+            recipe, found.dataset, category, _allotment(recipe, found.dataset, category, foreground_masks, sam, decided)
         )
     )
-    return Plan(recipe, scans, shards, foreground_masks, decided)
+    return Plan(recipe, scans, shards, foreground_masks, sam, edges if recipe.edits_edges else None, decided)
 
 
 def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[SampleSpec]:
@@ -204,6 +238,19 @@ def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[
     ]
 
 
+def _checked(edges: EdgeTools | None, scans: tuple[DatasetScan, ...]) -> EdgeTools:
+    """The tools, if they fit what is to be made."""
+    if edges is None:
+        raise UsageError(
+            "logical and structural anomalies are drawn by a network: --edge-generator RUN. "
+            "`synthgen train edge-generator --dataset ...` trains one."
+        )
+    for found in scans:
+        studio(edges).check(found.dataset, [category.name for category in found.categories])
+    studio(edges).detector  # noqa: B018  refuses other edges than the generator learned from
+    return edges
+
+
 def _sample_id(source: NormalSource, type_name: str, replica: int) -> str:
     return f"{source.dataset}/{source.category}/{source.stem}/{type_name}/{replica}"
 
@@ -213,6 +260,7 @@ def _allotment(
     dataset: str,
     category: CategoryScan,
     foreground_masks: Path | None,
+    sam: Checkpoint | None,
     decided: dict[tuple[str, str], Method],
 ) -> Allotment:
     """What a category's normal images get; a mixture is decided by some of them, and their foreground on the way."""
@@ -223,7 +271,8 @@ def _allotment(
     if len(given) < len(recipe.types):
         info = dataset_info(dataset).category(category.name)
         normals = voters(recipe, category)
-        method = choose_method(recipe.foreground, info.foreground, foreground_masks, [normal.pixels for normal in normals])
+        images = [normal.pixels for normal in normals]
+        method = choose_method(recipe.foreground, info.foreground, foreground_masks, images, sam)
         decided[dataset, category.name] = method
         weights = mixture(
             traits_of(_subjects(normals, method), method.name != "none"),

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from synthgen.anomalies import AUTO, TYPES, canonical_type
 from synthgen.anomalies.contract import Strength, Style, TypeSettings
+from synthgen.anomalies.registry import AUTO, SURFACE_TYPES, TYPES, canonical_type
 from synthgen.anomalies.subject import MATERIALS
 from synthgen.datasets import dataset_info
 from synthgen.errors import SynthgenError, UsageError
@@ -49,6 +49,11 @@ class TypeRecipe(BaseModel):
     strength: Strength | None = None
 
 
+def _mixture() -> dict[str, TypeRecipe]:
+    """What is made where no types are named."""
+    return dict.fromkeys(SURFACE_TYPES, TypeRecipe(weight=AUTO))
+
+
 class DatasetRecipe(_Strict):
     """One dataset in a recipe.
 
@@ -86,7 +91,7 @@ class Recipe(_Strict):
         seed: any whole number from 0 on; another seed gives other samples.
         style: `realistic`, or `paper` for the pseudocode.
         strength: preset of sizes and contrasts: `subtle`, `normal` or `strong`.
-        foreground: `auto`, `classical` or `none`.
+        foreground: `auto`, `classical`, `sam` (whose checkpoint is no part of the recipe) or `none`.
         layout: of the shards, `delta` or `dense`.
         base_compression: `gzip` makes the shards smaller and slower to read.
         samples_per_shard: most samples of a shard.
@@ -96,7 +101,9 @@ class Recipe(_Strict):
     kind: Literal["recipe"] = "recipe"
     name: str = "custom"
     datasets: dict[str, DatasetRecipe] = Field(min_length=1)
-    types: dict[str, TypeRecipe] = Field(default_factory=lambda: dict.fromkeys(TYPES, TypeRecipe(weight=AUTO)), min_length=1)
+    types: dict[str, TypeRecipe] = Field(
+        default_factory=lambda: dict.fromkeys(SURFACE_TYPES, TypeRecipe(weight=AUTO)), min_length=1
+    )
     per_image: PerImage = 3
     share: Annotated[float, Field(gt=0, le=1)] = 1.0
     size: Size = (512, 512)
@@ -114,6 +121,17 @@ class Recipe(_Strict):
         if self.mixed and any(own.leave_out for own in self.datasets.values()):
             raise ValueError("leave_out: a mixture leaves nothing out; name the types instead of `auto`")
         return self
+
+    @model_validator(mode="after")
+    def _generated_normals_need_rows(self) -> "Recipe":
+        if self.layout == "dense" and any((own.model_extra or {}).get("mode") == "paper" for own in self.types.values()):
+            raise ValueError("layout: `dense` has no place for the generated normal images of `mode: paper`; use `delta`")
+        return self
+
+    @property
+    def edits_edges(self) -> bool:
+        """Whether a type edits edges, and a generator is needed."""
+        return any(TYPES[name].edits_edges for name in self.types)
 
     @field_validator("size", mode="before")
     @classmethod
@@ -152,7 +170,11 @@ class Recipe(_Strict):
         if len(plain) < len(value):
             raise ValueError("the same type is named twice")
         if auto:
-            return {name: _weighted(plain.get(name, {})) for name in TYPES}
+            if edits := [name for name in plain if name not in SURFACE_TYPES]:
+                raise ValueError(
+                    f"{edits[0]}: `auto` mixes the surface types alone; give every type a weight, or build it by itself"
+                )
+            return {name: _weighted(plain.get(name, {})) for name in SURFACE_TYPES}
         return plain
 
     @field_validator("types")

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from synthgen.anomalies import ALIASES
+from synthgen.anomalies.registry import ALIASES
 from synthgen.errors import UsageError
 from synthgen.recipe import Recipe, make_recipe
 

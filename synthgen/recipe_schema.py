@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from synthgen.anomalies import ALIASES, AUTO, TYPES
+from synthgen.anomalies.registry import ALIASES, AUTO, TYPES
 from synthgen.anomalies.subject import MATERIALS
 from synthgen.datasets import dataset_names
 from synthgen.foreground import MODES

@@ -1,17 +1,21 @@
 """One sample of a finished dataset, made again from what its shard knows: the proof that it can be, and a look inside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from synthgen.anomalies.registry import TYPES
 from synthgen.anomalies.subject import Subject
+from synthgen.edges.editing import Donors, Scene
+from synthgen.edges.studio import EdgeTools, Workbench, fit_mask, studio
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.foreground import Method, find_foreground
+from synthgen.foreground.sam import read_checkpoint
 from synthgen.recipe import recipe_from_resolved
-from synthgen.samples import NormalImage, Sample
+from synthgen.samples import Mask, NormalImage, Sample
 from synthgen.shards import ShardDataset
 from synthgen.shards.storage import storage_error
 from synthgen.synthesis import PreparedNormal, make_sample, replay
@@ -56,17 +60,25 @@ class Replay:
         }
 
 
-def replay_from_shards(path: Path, sample_id: str, foreground_masks: Path | None = None) -> Replay:
+def replay_from_shards(
+    path: Path,
+    sample_id: str,
+    foreground_masks: Path | None = None,
+    sam_checkpoint: Path | None = None,
+    edges: EdgeTools | None = None,
+) -> Replay:
     """Make a stored sample again.
 
     Args:
         path: the dataset, a folder or one shard.
         sample_id: which sample.
         foreground_masks: the user's masks, if the dataset was made with them.
+        sam_checkpoint: SAM's weights, if the dataset was made with them; None looks into `$SYNTHGEN_SAM`.
+        edges: what the sample's edge edit was made with, if it is one.
 
     Raises:
         InputDataError: there is no such sample.
-        UsageError: the dataset was made with foreground masks, and none are given.
+        UsageError: the dataset was made with foreground masks or SAM's weights, and these are not given.
     """
     import json
 
@@ -79,18 +91,53 @@ def replay_from_shards(path: Path, sample_id: str, foreground_masks: Path | None
     config = json.loads(next(h for h in dataset.headers if h.category == stored.spec.category).config_json)
     recipe = recipe_from_resolved(config)
     place = f"{stored.spec.dataset}/{stored.spec.category}"
-    method = Method(config["foreground_methods"][place], foreground_masks)
-    if method.name == "masks" and foreground_masks is None:
-        raise UsageError("--foreground-masks is needed: the dataset was made with masks of your own.")
+    method = _method(config["foreground_methods"][place], foreground_masks, sam_checkpoint)
     normal = NormalImage(
         stored.spec.dataset, stored.spec.category, stored.spec.source, stored.source_sha256, np.ascontiguousarray(stored.normal)
     )
-    foreground = find_foreground(normal, method if method.name == "masks" else Method(method.name))
-    prepared = PreparedNormal(normal, Subject(normal.pixels, foreground.mask, config["materials"][place]), "")
+    foreground = find_foreground(normal, method)
+    bench = _bench(dataset, normal, foreground.mask, config, edges) if TYPES[stored.spec.type].edits_edges else None
+    prepared = PreparedNormal(normal, Subject(normal.pixels, foreground.mask, config["materials"][place], bench), "")
     again = make_sample(stored.spec, prepared, recipe.settings(stored.spec.type), recipe.seed)
     from_seed = _equal(stored, again.image, again.mask) and json.loads(json.dumps(again.params)) == stored.params
     from_params = bool(stored.rejected) or _equal(stored, *replay(prepared, stored))
     return Replay(stored, from_seed, from_params)
+
+
+def _bench(
+    dataset: ShardDataset, normal: NormalImage, foreground: Mask, config: dict[str, Any], edges: EdgeTools | None
+) -> Workbench:
+    """What an edge edit works with; the donors are the normal images of the dataset itself."""
+    if edges is None:
+        raise UsageError("--edge-generator is needed (and --weights, as for the build): this sample is an edge edit.")
+    here = studio(edges)
+    if (now := here.identity) != (then := config["edges"]):
+        changed = ", ".join(name for name in then if now[name] != then[name])
+        raise UsageError(f"--edge-generator {edges.generator}: the dataset was made with another: {changed} differs.")
+    others = {one.source: one for one in dataset.normals() if one.category == normal.category and one.source != normal.source}
+
+    def lent(name: str) -> Scene:
+        if name not in others:
+            raise InputDataError(f"{name}: lent its edges to this sample, and is not in the dataset (made with --sample?).")
+        return here.scene(others[name])
+
+    scene = replace(here.scene(normal), foreground=fit_mask(foreground, here.size))
+    return Workbench(scene, Donors(tuple(sorted(others)), lent), here)
+
+
+def _method(identity: str, foreground_masks: Path | None, sam_checkpoint: Path | None) -> Method:
+    """The method that `Method.identity` described."""
+    name, _, sha256 = identity.partition(" ")
+    if name == "masks":
+        if foreground_masks is None:
+            raise UsageError("--foreground-masks is needed: the dataset was made with masks of your own.")
+        return Method(name, foreground_masks)
+    if name == "sam":
+        checkpoint = read_checkpoint(sam_checkpoint)
+        if checkpoint.sha256 != sha256:
+            raise UsageError(f"{checkpoint.path}: not the SAM checkpoint that made the dataset (SHA-256 {sha256}).")
+        return Method(name, checkpoint=checkpoint)
+    return Method(name)
 
 
 def save_pictures(folder: Path, sample: Sample) -> None:

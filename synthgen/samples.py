@@ -78,6 +78,9 @@ class Sample:
         visible: share of mask pixels whose largest change of a channel is at least 6 gray levels, 0..1.
         source_sha256: digest of the normal image's file.
         rejected: why the last attempt was refused; empty for an accepted sample.
+        generated: (H, W, 3) uint8 RGB, the normal image as the network draws it that drew the whole of `image`; None for
+            samples of which only the box is new.
+        difference: (H, W) uint8, 1 - SSIM in 255ths, from which an edge edit's mask was drawn; None where it was not kept.
     """
 
     spec: SampleSpec
@@ -92,6 +95,8 @@ class Sample:
     visible: float
     source_sha256: str
     rejected: str = ""
+    generated: Image | None = None
+    difference: NDArray[np.uint8] | None = None
 
     @property
     def label(self) -> int:

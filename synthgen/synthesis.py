@@ -3,17 +3,20 @@
 import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import overload
+from typing import Any, overload
 
 import cv2
 import numpy as np
 
-from synthgen.anomalies import TYPES
 from synthgen.anomalies.blending import SEEN, largest_change
 from synthgen.anomalies.contract import AnomalyType, Rendered, TypeSettings
+from synthgen.anomalies.registry import TYPES
 from synthgen.anomalies.subject import Subject
 from synthgen.datasets import NormalSource, read_normal
+from synthgen.edges.studio import Stage
+from synthgen.errors import SynthgenError
 from synthgen.foreground import Method, find_foreground
 from synthgen.plan import Plan, specs_of
 from synthgen.recipe import Recipe
@@ -43,8 +46,8 @@ class PreparedNormal:
     warning: str
 
 
-def prepare(source: NormalSource, recipe: Recipe, method: Method) -> PreparedNormal:
-    """Read a normal image and find its foreground.
+def prepare(source: NormalSource, recipe: Recipe, method: Method, stage: Stage | None = None) -> PreparedNormal:
+    """Read a normal image and find its foreground; with a stage, also its edges and regions.
 
     Raises:
         InputDataError: the image cannot be read.
@@ -52,7 +55,8 @@ def prepare(source: NormalSource, recipe: Recipe, method: Method) -> PreparedNor
     normal = read_normal(source, recipe.size, recipe.datasets[source.dataset].bit_depth)
     normal.pixels.setflags(write=False)
     foreground = find_foreground(normal, method)
-    subject = Subject(normal.pixels, foreground.mask, recipe.material(source.dataset, source.category))
+    bench = stage.workbench(normal, foreground.mask) if stage is not None else None
+    subject = Subject(normal.pixels, foreground.mask, recipe.material(source.dataset, source.category), bench)
     warning = foreground.warning
     if normal.pixels.max() < _DARK:
         warning = f"{source.source}: nearly black; 16-bit files that use fewer bits need --bit-depth (12, say). {warning}"
@@ -65,40 +69,93 @@ def sample_generator(seed: int, sample_id: str, attempt: int) -> np.random.Gener
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(int.from_bytes(digest[:16], "little"))))
 
 
-def make_sample(
-    spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettings, seed: int, refused: Counter[str] | None = None
-) -> Sample:
-    """Draw and render a sample, again and again until one is accepted, at most `MAX_ATTEMPTS` times.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One sample to make: what, of which normal image, and what its type may draw."""
 
-    Where none is, the sample is the untouched normal image with the last refusal as `rejected`.
+    spec: SampleSpec
+    prepared: PreparedNormal
+    settings: TypeSettings
+
+
+Refused = dict[str, Counter[str]]
+"""How often draws were refused, by type and reason."""
+
+
+def make_sample(
+    spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettings, seed: int, refused: Refused | None = None
+) -> Sample:
+    """One sample, see `make_samples`."""
+    return make_samples([Job(spec, prepared, settings)], seed, refused)[0]
+
+
+def make_samples(jobs: Sequence[Job], seed: int, refused: Refused | None = None) -> list[Sample]:
+    """Draw and render samples, each again and again until it is accepted, at most `MAX_ATTEMPTS` times.
+
+    Where no draw is, the sample is the untouched normal image with the last refusal as `rejected`. Jobs of one type are
+    rendered together, which says nothing about what comes out.
 
     Args:
-        spec: what to make.
-        prepared: its normal image.
-        settings: what its type may draw.
+        jobs: what to make.
         seed: the recipe's.
-        refused: counts the reasons of refused draws, if given.
+        refused: counts the refused draws, if given.
     """
-    kind = TYPES[spec.type]
-    reason = ""
+    made: dict[int, Sample] = {}
+    reasons = dict.fromkeys(range(len(jobs)), "")
     for attempt in range(MAX_ATTEMPTS):
-        try:
-            params = kind.draw(sample_generator(seed, spec.sample_id, attempt), prepared.subject, settings)
-            (rendered,) = kind.render([prepared.subject], [params])
-        except (ArithmeticError, LookupError, RuntimeError, ValueError, TypeError, cv2.error, np.linalg.LinAlgError) as error:
-            # one bad draw must not cost the other hundred thousand samples
-            reason = f"failed: {type(error).__name__}: {error}"
-            if refused is not None:
-                refused[reason] += 1
-            continue
-        before = prepared.normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
-        area, contrast, visible = _measure(before, rendered)
-        reason = refusal(area, contrast, visible, rendered.box, prepared.subject, kind)
-        if reason and refused is not None:
-            refused[reason] += 1
-        if not reason:
-            return _sample(spec, prepared.normal, rendered, kind.to_json(params), attempt, (area, contrast, visible))
-    return untouched(spec, prepared.normal, reason)
+        waiting = [number for number in reasons if number not in made]
+        for kind, numbers in _by_type(jobs, waiting):
+            for number, outcome in zip(numbers, _attempt(kind, [jobs[k] for k in numbers], seed, attempt), strict=True):
+                if isinstance(outcome, Sample):
+                    made[number] = outcome
+                    continue
+                reasons[number] = outcome
+                if refused is not None:
+                    refused.setdefault(kind.name, Counter())[outcome] += 1
+    return [made.get(k) or untouched(job.spec, job.prepared.normal, reasons[k]) for k, job in enumerate(jobs)]
+
+
+def _by_type(jobs: Sequence[Job], numbers: Sequence[int]) -> Iterator[tuple[AnomalyType, list[int]]]:
+    """The jobs of each type together where it renders many at once, else one by one."""
+    for name in dict.fromkeys(jobs[number].spec.type for number in numbers):
+        kind, these = TYPES[name], [number for number in numbers if jobs[number].spec.type == name]
+        yield from [(kind, these)] if kind.render_many is not None else [(kind, [number]) for number in these]
+
+
+def _attempt(kind: AnomalyType, jobs: Sequence[Job], seed: int, attempt: int) -> list[Sample | str]:
+    """One draw of each job: its sample, or why it was refused."""
+    outcomes: list[Sample | str] = [""] * len(jobs)
+    params: dict[int, Any] = {}
+    for k, job in enumerate(jobs):
+        rng = sample_generator(seed, job.spec.sample_id, attempt)
+        with _failing(outcomes, [k]):
+            params[k] = kind.draw(rng, job.prepared.subject, job.settings)
+    with _failing(outcomes, list(params)):
+        rendered = kind.render([jobs[k].prepared.subject for k in params], list(params.values()))
+        for (k, drawn), result in zip(params.items(), rendered, strict=True):
+            outcomes[k] = _judged(kind, jobs[k], result, kind.to_json(drawn), attempt)
+    return outcomes
+
+
+@contextmanager
+def _failing(outcomes: list[Sample | str], numbers: list[int]) -> Iterator[None]:
+    """One bad draw must not cost the other hundred thousand samples."""
+    try:
+        yield
+    except SynthgenError:
+        raise
+    except (ArithmeticError, LookupError, RuntimeError, ValueError, TypeError, cv2.error, np.linalg.LinAlgError) as error:
+        for number in numbers:
+            outcomes[number] = f"failed: {type(error).__name__}: {error}"
+
+
+def _judged(kind: AnomalyType, job: Job, rendered: Rendered, params: dict[str, Any], attempt: int) -> Sample | str:
+    """The sample, or why it is none to learn from."""
+    normal = job.prepared.normal
+    before = normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
+    area, contrast, visible = _measure(before, rendered)
+    reason = rendered.refused or refusal(area, contrast, visible, rendered.box, job.prepared.subject, kind)
+    return reason or _sample(job.spec, normal, rendered, params, attempt, (area, contrast, visible))
 
 
 def untouched(spec: SampleSpec, normal: NormalImage, reason: str) -> Sample:
@@ -136,6 +193,8 @@ def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subje
         return "too small"
     if area > kind.largest_share * pixels:
         return "too large"
+    if kind.edits_edges:  # a part that is gone need not differ in brightness; the type has judged the change itself
+        return ""
     hidden = max(kind.smallest_contrast, _CONTRAST_OVER_GRAIN * subject.grain, _CONTRAST_OVER_TEXTURE * subject.texture(box))
     if contrast < hidden or visible < _SMALLEST_VISIBLE_SHARE:
         return "not visible"
@@ -162,12 +221,15 @@ def _sample(
     spec: SampleSpec,
     normal: NormalImage,
     rendered: Rendered,
-    params: dict[str, object],
+    params: dict[str, Any],
     attempt: int,
     measures: tuple[int, float, float],
 ) -> Sample:
     image, mask = _whole(normal.pixels, rendered)
-    return Sample(spec, image, mask, normal.pixels, rendered.box, params, attempt, *measures, normal.sha256)
+    return Sample(
+        spec, image, mask, normal.pixels, rendered.box, params, attempt, *measures, normal.sha256,
+        generated=rendered.generated, difference=rendered.difference,
+    )  # fmt: skip
 
 
 def _whole(normal: Image, rendered: Rendered) -> tuple[Image, Mask]:
@@ -234,7 +296,8 @@ class SynthesisDataset(Sequence[Sample]):
         key = (source.dataset, source.category, source.source)
         if key not in self._prepared:
             method = self._plan.methods[source.dataset, source.category]
-            self._prepared[key] = prepare(source, self._plan.recipe, method)
+            stage = self._plan.stage(source.dataset, source.category)
+            self._prepared[key] = prepare(source, self._plan.recipe, method, stage)
             if len(self._prepared) > self._keep:
                 self._prepared.popitem(last=False)
         self._prepared.move_to_end(key)

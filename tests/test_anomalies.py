@@ -12,16 +12,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from surfaces import FOREGROUNDS, SURFACES, disc, foreground, stable, subject, surface
 
-from synthgen.anomalies import ALIASES, TYPES, canonical_type, corrosion, crack, deformation
+from synthgen.anomalies import corrosion, crack, deformation
 from synthgen.anomalies.blending import SEEN, clip_box, drop_specks, finish, largest_change, odd, visible
 from synthgen.anomalies.crack_path import MAX_BRANCHES, Branch, WalkRules, grow
 from synthgen.anomalies.materials import MATERIAL_MODES, MODES, draw_mode
 from synthgen.anomalies.noise import permutation
+from synthgen.anomalies.registry import ALIASES, SURFACE_TYPES, canonical_type
 from synthgen.anomalies.subject import MATERIALS, Subject
 from synthgen.errors import UsageError
 
 STYLES, STRENGTHS = ("realistic", "paper"), ("subtle", "normal", "strong")
-EVERY = [(name, style) for name in TYPES for style in STYLES]
+EVERY = [(name, style) for name in SURFACE_TYPES for style in STYLES]
 OUTSIDE = ("deformation", "contamination", "break")
 """A warp moves the object's outline, a foreign body may hang over it, and a chip takes a rim of it along."""
 SMOOTH = ("deformation", "dent")
@@ -31,7 +32,7 @@ SIDE = st.sampled_from((16, 17, 23, 33, 48, 64, 97, 131, 210, 300))
 
 def drawn(name, style, this, seed, strength="normal", **overrides):
     """Parameters and what they render."""
-    kind = TYPES[name]
+    kind = SURFACE_TYPES[name]
     params = kind.draw(np.random.default_rng(seed), this, kind.configure(style, strength, **overrides))
     return params, kind.render_one(this, params)
 
@@ -86,10 +87,10 @@ def test_a_deformation_changes_nothing_farther_than_two_pixels_from_its_mask():
 @given(st.sampled_from(SURFACES), st.sampled_from(FOREGROUNDS), SIDE, SIDE, st.integers(0, 10**6))
 def test_parameters_survive_json_and_render_the_same_bytes_again(name, style, kind, where, height, width, seed):
     params, rendered = drawn(name, style, subject(kind, where, height, width, seed), seed)
-    text = json.dumps(TYPES[name].to_json(params), allow_nan=False)
-    again = TYPES[name].from_json(json.loads(text))
+    text = json.dumps(SURFACE_TYPES[name].to_json(params), allow_nan=False)
+    again = SURFACE_TYPES[name].from_json(json.loads(text))
     assert again == params
-    (other,) = TYPES[name].render([subject(kind, where, height, width, seed)], [again])
+    (other,) = SURFACE_TYPES[name].render([subject(kind, where, height, width, seed)], [again])
     assert same(rendered, other)
 
 
@@ -154,9 +155,11 @@ def test_the_share_of_the_image_does_not_depend_on_the_size(name, style):
 
 
 def test_types_have_names_versions_and_aliases():
-    assert list(TYPES)[:3] == ["crack", "corrosion", "deformation"]
-    assert set(TYPES) == set(LENGTHS)
-    assert [kind.generator for kind in TYPES.values()] == [f"{kind.name} {kind.version}" for kind in TYPES.values()]
+    assert list(SURFACE_TYPES)[:3] == ["crack", "corrosion", "deformation"]
+    assert set(SURFACE_TYPES) == set(LENGTHS)
+    assert [kind.generator for kind in SURFACE_TYPES.values()] == [
+        f"{kind.name} {kind.version}" for kind in SURFACE_TYPES.values()
+    ]
     assert {alias: canonical_type(alias) for alias in ALIASES} == {
         "tps": "deformation", "fl": "crack", "pl": "corrosion", "pw": "deformation",
     }  # fmt: skip
@@ -165,9 +168,9 @@ def test_types_have_names_versions_and_aliases():
         canonical_type("corosion")
 
 
-@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("name", SURFACE_TYPES)
 def test_settings_refuse_what_makes_no_sense(name):
-    kind = TYPES[name]
+    kind = SURFACE_TYPES[name]
     fields = [field for field in kind.settings.model_fields if field.endswith("_range")]
     assert len(fields) >= 2
     for field in fields:
@@ -189,7 +192,7 @@ def test_settings_refuse_what_makes_no_sense(name):
 )
 def test_settings_refuse_what_cannot_be_drawn(wrong):
     with pytest.raises(ValidationError):
-        TYPES["crack"].configure(**wrong)
+        SURFACE_TYPES["crack"].configure(**wrong)
 
 
 def test_materials_name_kinds_of_corrosion_that_exist_and_draw_them_in_proportion():

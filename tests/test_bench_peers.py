@@ -13,7 +13,7 @@ import pytest
 from peer_duels import GENERATOR_NAME, GOAL_SIZE, NEW, PREPARED, Duel
 from timing import Timing, Variant, as_json
 
-from synthgen.anomalies import TYPES
+from synthgen.anomalies.registry import SURFACE_TYPES
 
 SIZE = 96
 
@@ -40,11 +40,11 @@ def make_duel(ours, theirs):
 
 def test_samples_of_all_types_are_measured_against_the_generator():
     duel = peer_duels.make_a_sample(SIZE, 1, slow_generator, lambda pixels: pixels / 255)
-    assert set(duel.timings) == {GENERATOR_NAME, *(f"{name}, {normal}" for name in TYPES for normal in (PREPARED, NEW))}
+    assert set(duel.timings) == {GENERATOR_NAME, *(f"{name}, {normal}" for name in SURFACE_TYPES for normal in (PREPARED, NEW))}
     assert 60 <= duel.timings[GENERATOR_NAME].least < 90
     assert duel.mask_share[GENERATOR_NAME] == 0.25
     ratios = duel.ratios()
-    for name in TYPES:
+    for name in SURFACE_TYPES:
         assert ratios[f"{name}, {PREPARED}"][GENERATOR_NAME] > ratios[f"{name}, {NEW}"][GENERATOR_NAME] > 1
         assert 0 < duel.mask_share[f"{name}, {PREPARED}"] < 0.25
 
@@ -53,7 +53,7 @@ def test_noise_and_storing_are_measured(tmp_path):
     noise = peer_duels.fill_a_field(SIZE, 2, {"peer": Variant(lambda _: busy(0.02))}, 8, 4)
     assert noise.ratios()["fractal_noise"]["peer"] > 2
     samples = peer_duels.stored_samples(SIZE)
-    assert {sample.spec.type for sample in samples} == set(TYPES)
+    assert {sample.spec.type for sample in samples} == set(SURFACE_TYPES)
     stored = peer_duels.store_a_sample(tmp_path, samples, 2)
     assert stored.timings["PNG files"].median > 0
     assert len(list(tmp_path.glob("png0/*.png"))) == 2 * len(samples)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surfaces import SURFACES, disc, stable, surface
 
+from synthgen import cache as shared_cache
 from synthgen import foreground
 from synthgen.errors import InputDataError, UsageError
 from synthgen.foreground import Foreground, Method, cache, check_mode, choose_method, classical, find_foreground, masks
@@ -272,10 +273,10 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, monkeyp
 
 
 def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
-    assert cache.folder() == tmp_path / "cache"
+    assert shared_cache.folder() == tmp_path / "cache"
     monkeypatch.delenv("SYNTHGEN_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert cache.folder() == tmp_path / "xdg" / "synthgen"
+    assert shared_cache.folder() == tmp_path / "xdg" / "synthgen"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cache.folder() == tmp_path / ".cache" / "synthgen"
+    assert shared_cache.folder() == tmp_path / ".cache" / "synthgen"

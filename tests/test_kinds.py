@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.anomalies import TYPES
 from synthgen.anomalies.appearance import Coat, draw_light, draw_tint, lit, paint, recolour, signed_contrast
 from synthgen.anomalies.breakage import BREAK
 from synthgen.anomalies.dent import DENT
+from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.anomalies.shapes import coverage, filled, jagged_outline, ribbon, streaks
 from synthgen.anomalies.subject import Subject
 
@@ -37,15 +37,15 @@ def draws(kind, subject, count=40, **own):
     """Rendered draws of a kind that changed something, with their parameters."""
     made = []
     for k in range(count):
-        params = TYPES[kind].draw(np.random.default_rng(k), subject, TYPES[kind].configure(**own))
-        rendered = TYPES[kind].render_one(subject, params)
+        params = SURFACE_TYPES[kind].draw(np.random.default_rng(k), subject, SURFACE_TYPES[kind].configure(**own))
+        rendered = SURFACE_TYPES[kind].render_one(subject, params)
         if rendered.mask.any():
             made.append((params, rendered))
     assert len(made) > count / 2
     return made
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", SURFACE_TYPES)
 def test_gray_stays_gray(kind):
     whole = np.ones((192, 192), np.uint8)
     for _, rendered in draws(kind, Subject(surface(), whole), 25):

@@ -9,7 +9,7 @@ from builders import write
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthgen.anomalies import TYPES
+from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.anomalies.subject import MATERIALS, Subject
 from synthgen.datasets import dataset_info, dataset_names
 from synthgen.errors import UsageError
@@ -25,11 +25,11 @@ SOURCE = SimpleNamespace(dataset="folder", category="a", stem="001")
 @given(
     st.builds(Traits, *[st.booleans()] * 4),
     st.sampled_from([None, *MATERIALS]),
-    st.dictionaries(st.sampled_from(sorted(TYPES)), st.floats(0.1, 9), min_size=0, max_size=4),
+    st.dictionaries(st.sampled_from(sorted(SURFACE_TYPES)), st.floats(0.1, 9), min_size=0, max_size=4),
 )
 def test_weights_add_up_and_leave_no_type_out(traits, material, known):
     weights = mixture(traits, material, known)
-    assert list(weights) == list(TYPES)
+    assert list(weights) == list(SURFACE_TYPES)
     assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
     assert min(weights.values()) > 0
 
@@ -42,7 +42,7 @@ def test_what_is_known_of_a_category_counts_most():
 @pytest.mark.parametrize("name", dataset_names())
 def test_manifests_name_types_that_exist(name):
     for category in dataset_info(name).categories.values():
-        assert category.mixture.keys() <= TYPES.keys()
+        assert category.mixture.keys() <= SURFACE_TYPES.keys()
 
 
 def test_traits_are_seen_in_the_normal_images():
@@ -112,7 +112,7 @@ def test_no_types_and_auto_are_the_same_mixture():
 def test_a_sample_of_a_mixture_is_the_sample_of_that_id_in_any_build():
     demo = {"datasets": {"demo": {"categories": ["gear"]}}, "size": 96, "share": 0.1}
     mixed = SynthesisDataset(make_plan(make_recipe(demo), {}))
-    alone = SynthesisDataset(make_plan(make_recipe(demo | {"types": list(TYPES)}), {}))
+    alone = SynthesisDataset(make_plan(make_recipe(demo | {"types": list(SURFACE_TYPES)}), {}))
     by_id = {sample.spec.sample_id: sample for sample in alone}
     for sample in mixed:
         other = by_id[sample.spec.sample_id]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surfaces import stable
 
-from synthgen.anomalies import ALIASES, TYPES
+from synthgen.anomalies.registry import ALIASES, SURFACE_TYPES
 from synthgen.errors import UsageError
 from synthgen.recipe import canonical_json, load_recipe, make_recipe, recipe_from_resolved, recipe_names
 from synthgen.recipe_file import read_recipe_file
@@ -34,15 +34,15 @@ def test_a_recipe_says_what_is_made_and_the_rest_has_defaults(tmp_path):
     assert recipe.size == (512, 512)
     assert recipe.seed == 0
     assert (recipe.replicas("demo", "crack"), recipe.replicas("demo", "corrosion")) == (3, 5)
-    assert recipe.settings("crack") == TYPES["crack"].configure()
-    assert recipe.settings("corrosion") == TYPES["corrosion"].configure("realistic", "strong")
+    assert recipe.settings("crack") == SURFACE_TYPES["crack"].configure()
+    assert recipe.settings("corrosion") == SURFACE_TYPES["corrosion"].configure("realistic", "strong")
 
 
 def test_own_settings_win_over_strength_and_style_of_the_type_over_the_recipes(tmp_path):
     text = DEMO + "style: paper\nstrength: subtle\ntypes:\n  crack: {width_px_range: [3, 4], style: realistic}\n  pl: {}\n"
     recipe = read(tmp_path, text)
     assert recipe.settings("crack").width_px_range == (3, 4)
-    assert recipe.settings("crack").contrast_range == tuple(TYPES["crack"].strengths["subtle"]["contrast_range"])
+    assert recipe.settings("crack").contrast_range == tuple(SURFACE_TYPES["crack"].strengths["subtle"]["contrast_range"])
     assert [recipe.settings(name).style for name in ("crack", "corrosion")] == ["realistic", "paper"]
 
 

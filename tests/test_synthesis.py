@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surfaces import FOREGROUNDS, SURFACES, stable, subject
 
-from synthgen.anomalies import TYPES
+from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.build import build
 from synthgen.errors import InputDataError, UsageError
 from synthgen.plan import make_plan
@@ -47,7 +47,7 @@ def prepared(this):
 
 
 def spec_of(name, sample_id="d/c/0/x/0"):
-    return SampleSpec(sample_id, "d", "c", "c/0.png", name, 0, (64, 64), TYPES[name].generator)
+    return SampleSpec(sample_id, "d", "c", "c/0.png", name, 0, (64, 64), SURFACE_TYPES[name].generator)
 
 
 def equal(one, other):
@@ -69,7 +69,7 @@ def test_seed_id_and_attempt_decide_the_numbers_and_0_is_a_seed_like_any_other()
     assert int(sample_generator(0, "visa/candle/0001/crack/0", 0).integers(2**32)) == 2493578158
 
 
-@pytest.mark.parametrize("name", TYPES)
+@pytest.mark.parametrize("name", SURFACE_TYPES)
 @stable(25)
 @given(
     st.sampled_from(SURFACES),
@@ -81,7 +81,7 @@ def test_seed_id_and_attempt_decide_the_numbers_and_0_is_a_seed_like_any_other()
 )
 def test_any_picture_gives_a_sample_that_is_good_or_says_why_not(name, kind, where, height, width, style, seed):
     this = subject(kind, where, height, width, seed)
-    sample = make_sample(spec_of(name), prepared(this), TYPES[name].configure(style), seed)
+    sample = make_sample(spec_of(name), prepared(this), SURFACE_TYPES[name].configure(style), seed)
     assert sample.image.shape == sample.normal.shape == (height, width, 3)
     assert (sample.mask.shape, sample.mask.dtype) == ((height, width), np.uint8)
     assert not sample.rejected.startswith("failed")
@@ -103,7 +103,7 @@ def test_any_picture_gives_a_sample_that_is_good_or_says_why_not(name, kind, whe
     assert sample.area == sample.mask.sum()
     assert sample.contrast == pytest.approx(change.mean(), abs=1e-3)
     assert sample.visible == pytest.approx((change >= 6).mean(), abs=1e-4)
-    assert max(2e-4 * height * width, 12) <= sample.area <= TYPES[name].largest_share * height * width
+    assert max(2e-4 * height * width, 12) <= sample.area <= SURFACE_TYPES[name].largest_share * height * width
     assert sample.contrast >= max(5, 2 * this.grain)
     assert sample.visible >= 0.5
     image, mask = replay(prepared(this), dataclasses.replace(sample, params=json.loads(json.dumps(sample.params))))
@@ -113,7 +113,7 @@ def test_any_picture_gives_a_sample_that_is_good_or_says_why_not(name, kind, whe
 
 def test_a_sample_depends_on_seed_and_id():
     this = prepared(subject("photo", "disc", 128, 128))
-    settings = TYPES["crack"].configure()
+    settings = SURFACE_TYPES["crack"].configure()
     samples = [
         make_sample(spec_of("crack", name), this, settings, seed) for seed, name in ((0, "a"), (0, "a"), (1, "a"), (0, "b"))
     ]
@@ -122,10 +122,10 @@ def test_a_sample_depends_on_seed_and_id():
 
 
 def test_a_refused_draw_is_followed_by_the_next(monkeypatch):
-    this, settings = prepared(subject("photo", "disc", 128, 128)), TYPES["crack"].configure()
+    this, settings = prepared(subject("photo", "disc", 128, 128)), SURFACE_TYPES["crack"].configure()
     drawn = []
 
-    draw = TYPES["corrosion"].draw
+    draw = SURFACE_TYPES["corrosion"].draw
 
     def fails_twice(rng, *args):
         drawn.append(int(rng.integers(2**32)))
@@ -133,13 +133,13 @@ def test_a_refused_draw_is_followed_by_the_next(monkeypatch):
             raise ZeroDivisionError("an unlucky number")
         return draw(rng, *args)
 
-    kind = dataclasses.replace(TYPES["corrosion"], draw=fails_twice)
-    monkeypatch.setitem(TYPES, "corrosion", kind)
+    kind = dataclasses.replace(SURFACE_TYPES["corrosion"], draw=fails_twice)
+    monkeypatch.setitem(SURFACE_TYPES, "corrosion", kind)
     sample = make_sample(spec_of("corrosion", "a"), this, kind.configure(), 5)
     assert sample.attempt == len(drawn) - 1 >= 2
     assert drawn == [int(sample_generator(5, "a", attempt).integers(2**32)) for attempt in range(len(drawn))]
     drawn.clear()
-    monkeypatch.setitem(TYPES, "crack", dataclasses.replace(TYPES["crack"], draw=lambda *_: 1 // len(drawn)))
+    monkeypatch.setitem(SURFACE_TYPES, "crack", dataclasses.replace(SURFACE_TYPES["crack"], draw=lambda *_: 1 // len(drawn)))
     failed = make_sample(spec_of("crack", "a"), this, settings, 5)
     assert failed.rejected.startswith("failed: ZeroDivisionError")
 
@@ -147,15 +147,15 @@ def test_a_refused_draw_is_followed_by_the_next(monkeypatch):
 def test_refusals_have_their_limits():
     this = subject("constant", "whole", 256, 256)  # 65536 pixels, no grain, no texture
     box = (0, 0, 100, 100)
-    assert refusal(13, 50, 1, box, this, TYPES["crack"]) == "too small"
-    assert refusal(14, 50, 1, box, this, TYPES["crack"]) == ""
-    assert refusal(13108, 50, 1, box, this, TYPES["crack"]) == "too large"
-    assert refusal(13107, 50, 1, box, this, TYPES["crack"]) == ""
-    assert refusal(100, 5.9, 1, box, this, TYPES["crack"]) == "not visible"
-    assert refusal(100, 50, 0.49, box, this, TYPES["crack"]) == "not visible"
-    assert refusal(100, 6, 0.5, box, this, TYPES["crack"]) == ""
-    assert refusal(11, 50, 1, (0, 0, 16, 16), subject("constant", "whole", 16, 16), TYPES["crack"]) == "too small"
-    assert refusal(100, 50, 1, box, subject("gray noise", "whole", 256, 256), TYPES["crack"]) == "not visible"
+    assert refusal(13, 50, 1, box, this, SURFACE_TYPES["crack"]) == "too small"
+    assert refusal(14, 50, 1, box, this, SURFACE_TYPES["crack"]) == ""
+    assert refusal(13108, 50, 1, box, this, SURFACE_TYPES["crack"]) == "too large"
+    assert refusal(13107, 50, 1, box, this, SURFACE_TYPES["crack"]) == ""
+    assert refusal(100, 5.9, 1, box, this, SURFACE_TYPES["crack"]) == "not visible"
+    assert refusal(100, 50, 0.49, box, this, SURFACE_TYPES["crack"]) == "not visible"
+    assert refusal(100, 6, 0.5, box, this, SURFACE_TYPES["crack"]) == ""
+    assert refusal(11, 50, 1, (0, 0, 16, 16), subject("constant", "whole", 16, 16), SURFACE_TYPES["crack"]) == "too small"
+    assert refusal(100, 50, 1, box, subject("gray noise", "whole", 256, 256), SURFACE_TYPES["crack"]) == "not visible"
 
 
 # the dataset in memory
@@ -266,16 +266,16 @@ def test_a_replay_notices_another_generator(built, monkeypatch):
     _, folder = built
     dataset = ShardDataset(folder)
     name = next(i for i in dataset.ids if "/crack/" in i and not dataset[dataset.index(i)].rejected)
-    crack = TYPES["crack"]
+    crack = SURFACE_TYPES["crack"]
 
     def wider(rng, *args):
         return dataclasses.replace(crack.draw(rng, *args), width=9.0)
 
-    monkeypatch.setitem(TYPES, "crack", dataclasses.replace(crack, draw=wider))
+    monkeypatch.setitem(SURFACE_TYPES, "crack", dataclasses.replace(crack, draw=wider))
     drawn = replay_from_shards(folder, name)
     assert (drawn.from_seed, drawn.from_params, drawn.same) == (False, True, False)
     rendered = dataclasses.replace(crack, render_one=lambda subject, params: crack.render_one(subject, fainter(params)))
-    monkeypatch.setitem(TYPES, "crack", rendered)
+    monkeypatch.setitem(SURFACE_TYPES, "crack", rendered)
     assert not replay_from_shards(folder, name).from_params
 
 

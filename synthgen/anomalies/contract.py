@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from synthgen.anomalies.subject import Subject
@@ -72,11 +73,16 @@ class Rendered:
         box: (y0, x0, y1, x1), half-open; outside it nothing changed. The empty box means that nothing changed at all.
         patch: (y1 - y0, x1 - x0, 3) uint8 RGB, the new pixels of the box.
         mask: (y1 - y0, x1 - x0) uint8 {0, 1}, a subset of the pixels that changed.
+        refused: why it is no anomaly to learn from, where the type itself can tell; else empty.
+        generated, difference: of edge edits, see `Sample`.
     """
 
     box: Box
     patch: Image
     mask: Mask
+    refused: str = ""
+    generated: Image | None = None
+    difference: NDArray[np.uint8] | None = None
 
 
 NOTHING = Rendered((0, 0, 0, 0), np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), np.uint8))
@@ -95,6 +101,8 @@ class AnomalyType:
         draw: (rng, subject, settings) -> params.
         render_one: (subject, params) -> changed pixels; pure.
         smallest_contrast: mean change in gray levels below which nobody would see it, and it is drawn again.
+        render_many: the same for a batch, where that is faster.
+        edits_edges: whether it needs the edges of a normal image and a generator, and judges its own changes.
         largest_share: a change of more than this share of the image is no local anomaly any more, and is drawn again.
     """
 
@@ -107,6 +115,8 @@ class AnomalyType:
     render_one: Callable[[Subject, Any], Rendered]
     largest_share: float = 0.2
     smallest_contrast: float = 6.0
+    render_many: Callable[[Sequence[Subject], Sequence[Any]], list[Rendered]] | None = None
+    edits_edges: bool = False
 
     @property
     def generator(self) -> str:
@@ -123,6 +133,8 @@ class AnomalyType:
 
     def render(self, subjects: Sequence[Subject], params: Sequence[Any]) -> list[Rendered]:
         """Changed pixels of a batch, one for each pair of subject and parameters."""
+        if self.render_many is not None:
+            return self.render_many(subjects, params)
         return [self.render_one(subject, one) for subject, one in zip(subjects, params, strict=True)]
 
     def to_json(self, params: Any) -> dict[str, Any]:

@@ -9,22 +9,28 @@ from synthgen.anomalies.corrosion import CORROSION
 from synthgen.anomalies.crack import CRACK
 from synthgen.anomalies.deformation import DEFORMATION
 from synthgen.anomalies.dent import DENT
+from synthgen.anomalies.edge_edit import LOGICAL, STRUCTURAL
 from synthgen.anomalies.scratch import SCRATCH
 from synthgen.anomalies.scuff import SCUFF
 from synthgen.anomalies.spot import SPOT
 from synthgen.anomalies.stain import STAIN
+from synthgen.anomalies.zone import ZONE
 from synthgen.errors import UsageError, suggest
 
-_ALL = (CRACK, CORROSION, DEFORMATION, SPOT, SCRATCH, SCUFF, STAIN, CONTAMINATION, DENT, BREAK)
+_SURFACE = (CRACK, CORROSION, DEFORMATION, SPOT, SCRATCH, SCUFF, STAIN, CONTAMINATION, DENT, BREAK, ZONE)
 
-TYPES: dict[str, AnomalyType] = {kind.name: kind for kind in _ALL}
+SURFACE_TYPES: dict[str, AnomalyType] = {kind.name: kind for kind in _SURFACE}
+"""Those that need nothing but a normal image."""
+
+TYPES: dict[str, AnomalyType] = SURFACE_TYPES | {kind.name: kind for kind in (LOGICAL, STRUCTURAL)}
+"""All; the last two edit edges, and need a trained generator."""
 
 ALIASES = {"tps": "deformation", "fl": "crack", "pl": "corrosion", "pw": "deformation"}
 """Other names of the types: the warp's method, and the second version of the paper."""
 
 
 AUTO: Literal["auto"] = "auto"
-"""In place of types: a mixture of all of them, by what suits a category."""
+"""In place of types: a mixture of the surface types, by what suits a category."""
 
 
 def canonical_type(name: str) -> str:

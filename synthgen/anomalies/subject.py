@@ -1,12 +1,16 @@
 """What an anomaly type sees of a normal image: pixels, foreground, material, and facts worked out once for all its samples."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.samples import Box, Image, Mask
+
+if TYPE_CHECKING:
+    from synthgen.edges.studio import Workbench
 
 MATERIALS = ("metal", "wood", "fabric", "plastic", "food", "stone")
 
@@ -18,13 +22,15 @@ class Subject:
         pixels: (H, W, 3) uint8 RGB, never written to.
         foreground: (H, W) uint8 {0, 1}, where the object is; all ones if nothing is known.
         material: one of `MATERIALS`.
+        bench: what edge edits work with; None where none are wanted.
         scale: shorter side / 512: lengths are given in pixels of a 512-pixel image and multiplied by it.
     """
 
-    def __init__(self, pixels: Image, foreground: Mask, material: str = "metal") -> None:
+    def __init__(self, pixels: Image, foreground: Mask, material: str = "metal", bench: "Workbench | None" = None) -> None:
         self.pixels = pixels
         self.foreground = foreground
         self.material = material
+        self.bench = bench
         self.scale = min(pixels.shape[:2]) / 512
 
     @cached_property

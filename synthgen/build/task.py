@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -13,16 +14,20 @@ from threadpoolctl import threadpool_limits
 
 from synthgen import __version__
 from synthgen.anomalies.contract import TypeSettings
+from synthgen.anomalies.edge_edit import EdgeSettings
+from synthgen.anomalies.registry import TYPES
 from synthgen.build.folder import ShardReport
 from synthgen.datasets import NormalSource
+from synthgen.edges.studio import Stage
 from synthgen.errors import InputDataError
 from synthgen.foreground import Method
 from synthgen.plan import PlannedShard, specs_of
 from synthgen.recipe import Recipe
 from synthgen.samples import Sample, SampleSpec
 from synthgen.shards import ShardHeader, ShardWriter
+from synthgen.shards.layout import EXTRAS
 from synthgen.shards.storage import storage_error
-from synthgen.synthesis import PreparedNormal, make_sample, prepare, untouched
+from synthgen.synthesis import Job, PreparedNormal, Refused, make_samples, prepare, untouched
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class ShardTask:
         shard: which one.
         recipe: what to make.
         method: how the foreground of its category is found.
+        stage: what its edge edits work with; None where there are none.
         config_json, licence: what the shard says about itself.
         quarantined: samples to leave out, by id, and normal images, by `dataset/category/stem`, with the reason.
     """
@@ -42,6 +48,7 @@ class ShardTask:
     shard: PlannedShard
     recipe: Recipe
     method: Method
+    stage: Stage | None
     config_json: str
     licence: str
     quarantined: Mapping[str, str]
@@ -71,6 +78,13 @@ def build_shard(task: ShardTask) -> ShardReport:
         return _Builder(task).run()
 
 
+def _batches(specs: list[SampleSpec]) -> Iterator[list[SampleSpec]]:
+    """The samples of a normal image, in order: one by one, but neighbours whose type is rendered in batches together."""
+    for together, some in groupby(specs, lambda spec: TYPES[spec.type].render_many is not None):
+        these = list(some)
+        yield from [these] if together else ([spec] for spec in these)
+
+
 class _Builder:
     """The state of one shard in the making."""
 
@@ -79,7 +93,7 @@ class _Builder:
         self._settings: dict[str, TypeSettings] = {name: task.recipe.settings(name) for name in task.recipe.types}
         self._done = 0
         self._made: Counter[str] = Counter()
-        self._redrawn: dict[str, Counter[str]] = {}
+        self._redrawn: Refused = {}
         self._rejected: list[tuple[str, str]] = []
         self._unreadable: list[tuple[str, str]] = []
         self._warnings: list[str] = []
@@ -99,9 +113,10 @@ class _Builder:
             types=shard.allotment.types,
         )
         compression: Literal["gzip"] | None = None if recipe.base_compression == "none" else recipe.base_compression
-        writer = ShardWriter(
-            task.folder / shard.name, header, len(shard), len(shard.sources), recipe.layout, base_compression=compression
-        )
+        extras = self._extras()
+        # a generated picture for each sample and for each normal image, at most
+        bases = len(shard.sources) + (len(shard.sources) + len(shard) if "generated_index" in extras else 0)
+        writer = ShardWriter(task.folder / shard.name, header, len(shard), bases, recipe.layout, compression, extras)
         with writer, self._noting():
             for source in shard.sources:
                 self._add_source(writer, source)
@@ -109,6 +124,12 @@ class _Builder:
             info = writer.finish()
         redrawn = {name: dict(reasons) for name, reasons in self._redrawn.items() if reasons}
         return ShardReport(info, dict(self._made), redrawn, self._rejected, self._unreadable, self._warnings)
+
+    def _extras(self) -> tuple[str, ...]:
+        """What the shard keeps of edge edits besides image and mask."""
+        edits = [own for own in self._settings.values() if isinstance(own, EdgeSettings)]
+        whole, kept = any(own.mode == "paper" for own in edits), any(own.keep_difference for own in edits)
+        return tuple(name for name, wanted in zip(EXTRAS, (whole, kept), strict=True) if wanted)
 
     def _add_source(self, writer: ShardWriter, source: NormalSource) -> None:
         specs = specs_of(self._task.recipe, self._task.shard, source)
@@ -123,11 +144,10 @@ class _Builder:
         if prepared.warning:
             self._warnings.append(prepared.warning)
         row = writer.add_normal(prepared.normal)
-        for spec in specs:
-            self._note(spec.sample_id)
-            sample = self._make(spec, prepared)
-            writer.add_sample(sample, row)
-            self._count(sample)
+        for some in _batches(specs):
+            for sample in self._make(some, prepared):
+                writer.add_sample(sample, row)
+                self._count(sample)
 
     def _prepare(self, source: NormalSource) -> PreparedNormal:
         """The prepared normal image; an InputDataError if reading it has killed workers before."""
@@ -135,14 +155,15 @@ class _Builder:
         self._note(name)
         if name in self._task.quarantined:
             raise InputDataError(f"{source.source}: {self._task.quarantined[name]}")
-        return prepare(source, self._task.recipe, self._task.method)
+        return prepare(source, self._task.recipe, self._task.method, self._task.stage)
 
-    def _make(self, spec: SampleSpec, prepared: PreparedNormal) -> Sample:
-        """The sample; the untouched normal image if making it has killed workers before."""
-        if spec.sample_id in self._task.quarantined:
-            return untouched(spec, prepared.normal, self._task.quarantined[spec.sample_id])
-        refused = self._redrawn.setdefault(spec.type, Counter())
-        return make_sample(spec, prepared, self._settings[spec.type], self._task.recipe.seed, refused)
+    def _make(self, specs: list[SampleSpec], prepared: PreparedNormal) -> list[Sample]:
+        """The samples; the untouched normal image for those that have killed workers before."""
+        self._note(specs[0].sample_id)
+        healthy = [spec for spec in specs if spec.sample_id not in self._task.quarantined]
+        jobs = [Job(spec, prepared, self._settings[spec.type]) for spec in healthy]
+        made = dict(zip(healthy, make_samples(jobs, self._task.recipe.seed, self._redrawn), strict=True))
+        return [made.get(spec) or untouched(spec, prepared.normal, self._task.quarantined[spec.sample_id]) for spec in specs]
 
     def _count(self, sample: Sample) -> None:
         self._done += 1

@@ -134,7 +134,7 @@ def view(
 
       synthgen view synthgen-out/visa --type crack -n 8 -o cracks.png
     """
-    from synthgen.anomalies import canonical_type
+    from synthgen.anomalies.registry import canonical_type
     from synthgen.cli.making import write_sheet
     from synthgen.report.sheet import Selection
 

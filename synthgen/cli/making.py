@@ -27,6 +27,10 @@ def build(
     bit_depth: o.BitDepth = None,
     foreground: o.Foreground = None,
     foreground_masks: o.ForegroundMasks = None,
+    sam_checkpoint: o.SamCheckpoint = None,
+    edge_generator: o.EdgeGenerator = None,
+    weights: o.WeightsOption = None,
+    device: o.DeviceOption = "auto",
     types: o.Types = None,
     per_image: o.PerImage = None,
     size: o.SizeOption = None,
@@ -59,6 +63,7 @@ def build(
     request = o.Request(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
         tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected, only, sample, bit_depth,
+        sam_checkpoint, edge_generator, tuple(weights or ()), device,
     )  # fmt: skip
     made = o.make_plan_from(request)
     if dry_run:
@@ -135,6 +140,10 @@ def plan(
     bit_depth: o.BitDepth = None,
     foreground: o.Foreground = None,
     foreground_masks: o.ForegroundMasks = None,
+    sam_checkpoint: o.SamCheckpoint = None,
+    edge_generator: o.EdgeGenerator = None,
+    weights: o.WeightsOption = None,
+    device: o.DeviceOption = "auto",
     types: o.Types = None,
     per_image: o.PerImage = None,
     size: o.SizeOption = None,
@@ -155,6 +164,7 @@ def plan(
     request = o.Request(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
         tuple(settings or ()), seed, samples_per_shard=samples_per_shard, only=only, sample=sample, bit_depth=bit_depth,
+        sam_checkpoint=sam_checkpoint, edge_generator=edge_generator, weights=tuple(weights or ()), device=device,
     )  # fmt: skip
     _show_plan(o.make_plan_from(request), json, samples)
 
@@ -164,6 +174,10 @@ def replay(
     shards: Annotated[Path, typer.Option("--in", help="The dataset that holds it.")] = Path(),
     out: Annotated[Path | None, typer.Option(help="Folder for PNGs: image, mask and normal image.")] = None,
     foreground_masks: o.ForegroundMasks = None,
+    sam_checkpoint: o.SamCheckpoint = None,
+    edge_generator: o.EdgeGenerator = None,
+    weights: o.WeightsOption = None,
+    device: o.DeviceOption = "auto",
 ) -> None:
     """Make one sample of a dataset again, from its seed and from its parameters, and show the parameters.
 
@@ -175,7 +189,9 @@ def replay(
     """
     from synthgen.replaying import replay_from_shards, save_pictures
 
-    result = replay_from_shards(shards, sample_id, foreground_masks)
+    result = replay_from_shards(
+        shards, sample_id, foreground_masks, sam_checkpoint, o.edge_tools(edge_generator, weights or (), sam_checkpoint, device)
+    )
     if out is not None:
         save_pictures(out, result.sample)
     print_json(result.to_json())

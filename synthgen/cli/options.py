@@ -1,17 +1,22 @@
 """The options that say what to make, and the recipe they add up to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from synthgen.cli.app import console
 from synthgen.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from synthgen.build import Part
     from synthgen.build.backends import Opener
+    from synthgen.edges.studio import EdgeTools
     from synthgen.plan import Plan
+    from synthgen.recipe import Recipe
 
 _SOURCE, _WHAT, _HOW, _WHERE = "What to start from", "What to make", "How to store it", "Where to make it"
 
@@ -46,12 +51,34 @@ BitDepth = Annotated[
 Foreground = Annotated[
     str | None,
     typer.Option(
-        help="Where the object is: auto (by category), classical (always look for it), none (everywhere).",
+        help="Where the object is: auto (by category), classical (always look for it), sam (Segment Anything draws it), "
+        "none (everywhere).",
         rich_help_panel=_SOURCE,
     ),
 ]
 ForegroundMasks = Annotated[
     Path | None, typer.Option(help="Folder of your own masks, named like the images.", rich_help_panel=_SOURCE)
+]
+SamCheckpoint = Annotated[
+    Path | None, typer.Option(help="SAM's weights, for --foreground sam. Default: $SYNTHGEN_SAM.", rich_help_panel=_SOURCE)
+]
+EdgeGenerator = Annotated[
+    Path | None,
+    typer.Option(
+        help="For logical and structural: a generator of `synthgen train edge-generator`, its folder or file.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+WeightsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        help="NAME=FILE: pidinet (finds edges; research purposes only), vgg (VGG-19, a loss of `synthgen train`).",
+        rich_help_panel=_SOURCE,
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", help="For logical and structural: auto, cpu, cuda or cuda:N.", rich_help_panel=_WHERE)
 ]
 Only = Annotated[str | None, typer.Option(help="Only these datasets of a recipe, comma-separated.", rich_help_panel=_SOURCE)]
 SampleShare = Annotated[
@@ -156,6 +183,10 @@ class Request:
     only: str | None = None
     sample: str | None = None
     bit_depth: int | None = None
+    sam_checkpoint: Path | None = None
+    edge_generator: Path | None = None
+    weights: tuple[str, ...] = ()
+    device: str = "auto"
 
 
 _PLAIN = (
@@ -178,7 +209,7 @@ def make_plan_from(request: Request) -> "Plan":
         UsageError: the options contradict each other or the recipe's rules.
         InputDataError: a dataset is not where or what it should be.
     """
-    from synthgen.anomalies import AUTO, canonical_type
+    from synthgen.anomalies.registry import AUTO, canonical_type
     from synthgen.plan import make_plan
     from synthgen.recipe import load_recipe, make_recipe
 
@@ -193,9 +224,9 @@ def make_plan_from(request: Request) -> "Plan":
         loaded = load_recipe(request.recipe)
         values = loaded.model_dump(exclude_unset=True, mode="json")
         if request.only is not None:
-            values["datasets"] = _only(values["datasets"], _split(request.only) or [])
+            values["datasets"] = _only(values["datasets"], names_of(request.only) or [])
     else:
-        dataset = {"categories": _split(request.categories), "material": request.material, "bit_depth": request.bit_depth}
+        dataset = {"categories": names_of(request.categories), "material": request.material, "bit_depth": request.bit_depth}
         known = {name: value for name, value in dataset.items() if value is not None}
         # one's own folders go by their names
         name = request.root.resolve().name if request.dataset == "folder" and request.root is not None else request.dataset
@@ -208,21 +239,75 @@ def make_plan_from(request: Request) -> "Plan":
     if request.types is not None:
         own = values.pop("types", {})
         values["types"] = {
-            name: None if name == AUTO else own.get(canonical_type(name)) for name in _split(request.types) or []
+            name: None if name == AUTO else own.get(canonical_type(name)) for name in names_of(request.types) or []
         }
     if request.size is not None:
-        values["size"] = _size(request.size)
+        values["size"] = size_of(request.size)
     if request.sample is not None:
         values["share"] = _share(request.sample)
     if request.settings:
         values["types"] = _with_settings(values.get("types") or {AUTO: None}, request.settings)
     recipe = make_recipe(values, _option_names(request))
-    return make_plan(recipe, roots(request.root, list(recipe.datasets), request.recipe is not None), request.foreground_masks)
+    _check_sam(recipe, request)
+    places = roots(request.root, list(recipe.datasets), request.recipe is not None)
+    tools = edge_tools(request.edge_generator, request.weights, request.sam_checkpoint, request.device)
+    if tools is not None and not recipe.edits_edges:
+        raise UsageError("--edge-generator goes with --types logical,structural.")
+    sam = request.sam_checkpoint if recipe.foreground == "sam" else None
+    return make_plan(recipe, places, request.foreground_masks, sam, tools)
+
+
+def edge_tools(generator: Path | None, weights: Sequence[str], sam: Path | None, device: str) -> "EdgeTools | None":
+    """What `--edge-generator` and the options beside it ask for; None without it.
+
+    Raises:
+        UsageError: they make no sense, or PyTorch is missing.
+    """
+    paths = weights_of(weights)
+    if generator is None:
+        if paths:
+            raise UsageError("--weights goes with --edge-generator, which draws logical and structural anomalies.")
+        return None
+    require_torch("--edge-generator")
+    from synthgen.edges.studio import EdgeTools
+    from synthgen.training.devices import choose_compute
+
+    return EdgeTools(generator, paths.get("pidinet"), sam, str(choose_compute(device).device))
+
+
+def weights_of(entries: Sequence[str] | None) -> dict[str, Path]:
+    """The files of `--weights NAME=FILE`."""
+    paths: dict[str, Path] = {}
+    for entry in entries or ():
+        name, _, path = entry.partition("=")
+        if name not in ("pidinet", "vgg") or not path:
+            raise UsageError(f"--weights {entry}: expected pidinet=FILE or vgg=FILE.")
+        paths[name] = Path(path)
+    return paths
+
+
+def require_torch(what: str) -> None:
+    """Raise a UsageError unless PyTorch is installed; imports nothing."""
+    if find_spec("torch") is None:
+        raise UsageError(f"{what} needs PyTorch: pip install 'synthgen[edges]'.")
+
+
+def _check_sam(recipe: "Recipe", request: Request) -> None:
+    """Say what SAM on a CPU means before it begins; refuse a checkpoint that nothing asks for."""
+    if recipe.foreground == "sam" and request.foreground_masks is None:
+        from synthgen.foreground import sam
+
+        sam.locate(request.sam_checkpoint)
+        if sam.device() == "cpu":
+            slow = "warning: SAM runs on the CPU, minutes for each image whose foreground is not in the cache yet."
+            console().print(slow, markup=False)
+    elif request.sam_checkpoint is not None and not recipe.edits_edges:
+        raise UsageError("--sam-checkpoint goes with --foreground sam (without --foreground-masks), or with edge edits.")
 
 
 def _option_names(request: Request) -> dict[tuple[str, ...], str]:
     """What each field of the recipe is called on the command line."""
-    from synthgen.anomalies import canonical_type
+    from synthgen.anomalies.registry import canonical_type
 
     names: dict[tuple[str, ...], str] = {(name,): "--" + name.replace("_", "-") for name in (*_PLAIN, "types", "size")}
     names |= {("share",): "--sample", ("datasets",): "--dataset"}
@@ -234,7 +319,8 @@ def _option_names(request: Request) -> dict[tuple[str, ...], str]:
     return names
 
 
-def _split(text: str | None) -> list[str] | None:
+def names_of(text: str | None) -> list[str] | None:
+    """Names that commas separate; None for none given."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",") if part.strip()]
@@ -243,7 +329,8 @@ def _split(text: str | None) -> list[str] | None:
     return parts
 
 
-def _size(text: str) -> Any:
+def size_of(text: str) -> Any:
+    """One number, or (height, width)."""
     parts = text.lower().replace("×", "x").split("x")
     if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--size {text}: expected one number, or HEIGHTxWIDTH such as 256x320.")
@@ -291,7 +378,7 @@ def _with_settings(types: Any, settings: tuple[str, ...]) -> dict[str, dict[str,
     """The types with `TYPE.FIELD=VALUE` entries put in."""
     import yaml
 
-    from synthgen.anomalies import AUTO, canonical_type
+    from synthgen.anomalies.registry import AUTO, canonical_type
 
     named = {
         name if name == AUTO else canonical_type(name): dict(own or {})

@@ -6,15 +6,16 @@ the whole image rather than fail. A new method is one module with a function fro
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from synthgen.errors import UsageError, suggest
-from synthgen.foreground import cache, classical, masks
+from synthgen.foreground import cache, classical, masks, sam
 from synthgen.samples import Image, Mask, NormalImage
 
-MODES = ("auto", "classical", "none")
+MODES = ("auto", "classical", "sam", "none")
 """What a user may ask for; `auto` lets the category decide. Masks of one's own come by `--foreground-masks`."""
 
 
@@ -23,12 +24,20 @@ class Method:
     """How the foreground of a category's images is found.
 
     Attributes:
-        name: `classical` (border-colour model), `masks` (files of the user) or `none` (the whole image).
+        name: `classical` (border-colour model), `sam` (Segment Anything), `masks` (files of the user) or `none` (the whole
+            image).
         folder: where the user's masks are; None for the other methods.
+        checkpoint: SAM's weights; None for the other methods.
     """
 
     name: str
     folder: Path | None = None
+    checkpoint: sam.Checkpoint | None = None
+
+    @property
+    def identity(self) -> str:
+        """The name and, of SAM, the digest of its weights: what decides the masks besides the images."""
+        return self.name if self.checkpoint is None else f"{self.name} {self.checkpoint.sha256}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +54,9 @@ def check_mode(mode: str) -> None:
         raise UsageError(f"{mode!r} is not a way to find the object.{suggest(mode, list(MODES))}")
 
 
-def choose_method(mode: str, hint: str, folder: Path | None, images: Sequence[Image]) -> Method:
+def choose_method(
+    mode: str, hint: str, folder: Path | None, images: Sequence[Image], checkpoint: sam.Checkpoint | None = None
+) -> Method:
     """The method for one category.
 
     Args:
@@ -53,12 +64,13 @@ def choose_method(mode: str, hint: str, folder: Path | None, images: Sequence[Im
         hint: what is known about the category: `"whole"` if it is a texture or fills the frame, else `"auto"`.
         folder: folder of the user's masks; it wins over everything else.
         images: some of the category's normal images, whose majority decides in mode `auto`.
+        checkpoint: SAM's weights, for mode `sam`.
     """
     if folder is not None:
         return Method("masks", folder)
     if mode == "auto":
         mode = "classical" if hint != "whole" and classical.is_object(images) else "none"
-    return Method(mode)
+    return Method(mode, checkpoint=checkpoint if mode == "sam" else None)
 
 
 def find_foreground(normal: NormalImage, method: Method) -> Foreground:
@@ -66,6 +78,7 @@ def find_foreground(normal: NormalImage, method: Method) -> Foreground:
 
     Raises:
         InputDataError: a mask file of the user exists but cannot be read.
+        UsageError, IntegrityError: SAM's checkpoint is gone or damaged.
     """
     size = (normal.pixels.shape[0], normal.pixels.shape[1])
     if method.name == "none":
@@ -73,6 +86,9 @@ def find_foreground(normal: NormalImage, method: Method) -> Foreground:
     if method.folder is not None:
         found = masks.read(method.folder, normal, size)
         doubt = "no mask file" if found is None else "" if found.any() else "empty mask file"
+    elif method.checkpoint is not None:
+        key = f"sam-{sam.VERSION}-{method.checkpoint.sha256}"
+        found, doubt = cache.remember(normal, key, partial(sam.segment, checkpoint=method.checkpoint))
     else:
         found, doubt = cache.remember(normal, f"classical-{classical.VERSION}", _classical)
     if found is None or doubt:

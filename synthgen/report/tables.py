@@ -5,8 +5,8 @@ from typing import Any
 
 from rich.table import Table
 
-from synthgen.anomalies import ALIASES, TYPES
 from synthgen.anomalies.materials import MATERIAL_MODES
+from synthgen.anomalies.registry import ALIASES, TYPES
 from synthgen.datasets import DatasetScan, dataset_info, dataset_names
 from synthgen.plan import Plan
 from synthgen.recipe import recipe_names

@@ -14,6 +14,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthgen.samples import Image, Sample
 from synthgen.shards.layout import VERSION, ShardHeader
@@ -24,7 +25,7 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def pixels_sha256(pixels: Image) -> str:
+def pixels_sha256(pixels: NDArray[np.uint8]) -> str:
     """Hexadecimal SHA-256 of an image's bytes, row by row."""
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
@@ -46,6 +47,10 @@ def sample_row(sample: Sample, normal_sha256: str) -> dict[str, Any]:
         "rejected": sample.rejected,
         "box": [int(side) for side in sample.box],
         "params": sample.params,
+    } | {
+        name: pixels_sha256(pixels)
+        for name, pixels in (("generated_sha256", sample.generated), ("ssim_diff_sha256", sample.difference))
+        if pixels is not None
     }
 
 

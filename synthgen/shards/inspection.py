@@ -42,7 +42,7 @@ def inspect_shard(path: Path, *, deep: bool = True) -> Iterator[Finding]:
     """
     try:
         shard = Shard(path)
-        for column in columns(shard.layout):
+        for column in columns(shard.layout, shard.extras):
             shard.column(column)
         ids = shard.texts("meta/sample_id")
     except IntegrityError as error:

@@ -15,6 +15,11 @@ A shard is one HDF5 file that plain `h5py` reads:
     /sample_crc32  (N,) uint32          CRC-32 of all that `content_sha256` takes in of the sample
     /meta/...      (N,)                 one column per field of `synthgen.samples.Sample`
 
+and, only in shards that hold them (`EXTRAS`),
+
+    /generated_index (N,) uint32        the row of /base that is its generated normal image; normal_index where there is none
+    /ssim_diff     (N, H, W) uint8      1 - SSIM of generated and edited picture, in 255ths: to draw masks with another level
+
     image = f["base"][f["base_index"][i]] + f["delta"][i]      # uint8 wraps around
     mask = f["mask"][i]
 
@@ -26,6 +31,7 @@ After the HDF5 data come `TRAILER_BYTES` bytes that HDF5 ignores: `TRAILER_MAGIC
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -54,6 +60,8 @@ TRAILER_BYTES = len(TRAILER_MAGIC) + 64 + 1
 TEXT = "text"
 """The type of a column of fixed-width UTF-8 bytes, as wide as its longest value."""
 _INDEX_COLUMNS = {"base_index": "<u4", "normal_index": "<u4"}
+EXTRAS = ("generated_index", "ssim_diff")
+"""Parts that only shards of edited edges have, and only some of these; a reader finds them by their names."""
 _COLUMNS = {
     "bbox": "<i4",
     "label": "|u1",
@@ -151,16 +159,23 @@ def tile_shape(size: Size, tile: int) -> tuple[int, int]:
     return min(tile, size[0]), min(tile, size[1])
 
 
-def columns(layout: Layout) -> dict[str, str]:
+def columns(layout: Layout, extras: Collection[str] = ()) -> dict[str, str]:
     """The columns with one entry per sample, by path in the file, with their types (`TEXT` or a NumPy type string)."""
-    return {**(_INDEX_COLUMNS if layout == "delta" else {}), **_COLUMNS}
+    indices = dict(_INDEX_COLUMNS) if layout == "delta" else {}
+    if "generated_index" in extras:
+        indices["generated_index"] = "<u4"
+    return {**indices, **_COLUMNS}
 
 
-def picture_shapes(layout: Layout, size: Size) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+def picture_shapes(
+    layout: Layout, size: Size, extras: Collection[str] = ()
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """The uint8 data sets that hold pixels, by name: their shape behind the first axis, and their chunks."""
     height, width = size
     whole = (1, height, width, 3)
+    extra = {"ssim_diff": ((height, width), (1, *tile_shape(size, MASK_TILE)))} if "ssim_diff" in extras else {}
     return {
+        **extra,
         "base" if layout == "delta" else "image": ((height, width, 3), whole),
         "delta": ((height, width, 3), (1, *tile_shape(size, TILE), 3)),
         "mask": ((height, width), (1, *tile_shape(size, MASK_TILE))),

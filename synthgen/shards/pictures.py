@@ -1,6 +1,7 @@
 """The data sets that hold pixels: made empty, filled tile by tile, cut to the rows that were used."""
 
 import zlib
+from collections.abc import Collection
 from typing import Literal
 
 import h5py
@@ -56,11 +57,17 @@ class PictureWriter:
 
 
 def create_pictures(
-    file: h5py.File, layout: Layout, size: Size, n_samples: int, n_bases: int, base_compression: Literal["gzip"] | None
+    file: h5py.File,
+    layout: Layout,
+    size: Size,
+    n_samples: int,
+    n_bases: int,
+    base_compression: Literal["gzip"] | None,
+    extras: Collection[str] = (),
 ) -> dict[str, PictureWriter]:
     """Makes the layout's data sets of pictures, with room for `n_samples` (/base: `n_bases`) rows."""
     writers = {}
-    for name, (shape, chunks) in picture_shapes(layout, size).items():
+    for name, (shape, chunks) in picture_shapes(layout, size, extras).items():
         full = (max(1, n_bases if name == "base" else n_samples), *shape)
         gzip = {"compression": "gzip", "compression_opts": GZIP_LEVEL}
         filters = gzip if name != "base" or base_compression else {}

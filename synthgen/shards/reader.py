@@ -174,7 +174,7 @@ def _checked(shard: Shard, info: ShardInfo | None) -> Shard:
 
 
 def _column(shard: Shard, name: str) -> NDArray[Any]:
-    paths = columns(shard.layout)
+    paths = columns(shard.layout, shard.extras)
     if name in ("dataset", "category"):
         return np.full(len(shard), getattr(shard.header, name))
     path = name if name in paths else f"meta/{name}"

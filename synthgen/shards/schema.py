@@ -18,6 +18,7 @@ from synthgen.errors import IntegrityError
 from synthgen.shards.columns import read_attribute
 from synthgen.shards.layout import (
     ATTRIBUTES,
+    EXTRAS,
     FORMAT,
     MAX_COLUMN_BYTES,
     MAX_SIDE,
@@ -95,8 +96,8 @@ def open_shard(path: Path) -> tuple[h5py.File, dict[str, Any]]:
         file = _open(path)
         on_error.callback(file.close)
         facts = _attributes(file)
-        layout, n = facts["layout"], facts["n"]
-        pictures, paths = picture_shapes(layout, facts["image_size"]), columns(layout)
+        layout, n, extras = facts["layout"], facts["n"], [name for name in EXTRAS if name in file]
+        pictures, paths = picture_shapes(layout, facts["image_size"], extras), columns(layout, extras)
         bases = {"base_crc32"} if layout == "delta" else set()
         _check_links(file, {path.partition("/")[0] for path in (*pictures, *paths, *bases)})
         _check_links(file["meta"], {path.partition("/")[2] for path in paths if "/" in path})

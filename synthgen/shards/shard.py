@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from synthgen.samples import Box, Image, Mask, NormalImage, Sample, SampleSpec
 from synthgen.shards.columns import read_attribute, texts
-from synthgen.shards.layout import Layout, ShardHeader, columns
+from synthgen.shards.layout import EXTRAS, Layout, ShardHeader, columns
 from synthgen.shards.schema import damaged, open_shard, read_column, reading
 
 _CACHE_BYTES = 1 << 20
@@ -30,6 +30,7 @@ class Shard:
         layout: `"delta"` or `"dense"`.
         unreadable: planned samples without a row: dictionaries of sample_id, source and reason.
         content_sha256: what the file says of its content.
+        extras: which of `EXTRAS` it has.
 
     Raises:
         IntegrityError: from any method, for a file that is damaged or no shard.
@@ -49,7 +50,9 @@ class Shard:
         self.header = ShardHeader(**{name: facts[name] for name in shared}, types=names)
         if self.header.config_sha256 != facts["config_sha256"]:
             raise damaged(path, "its configuration is not the one that was written")
-        self._pictures = {name: self._open_picture(name) for name in ("base", "image", "delta", "mask") if name in self._file}
+        self.extras = tuple(name for name in EXTRAS if name in self._file)
+        pictures = ("base", "image", "delta", "mask", "ssim_diff")
+        self._pictures = {name: self._open_picture(name) for name in pictures if name in self._file}
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -63,7 +66,7 @@ class Shard:
         """One column as it is in the file, by its path, such as `"bbox"` or `"meta/area"`; kept after the first call."""
         if path not in self._columns:
             with reading(self.path, path):
-                kind, n = ("<u4", None) if path == "base_crc32" else (columns(self.layout)[path], len(self))
+                kind, n = ("<u4", None) if path == "base_crc32" else (columns(self.layout, self.extras)[path], len(self))
                 column = read_column(self._file, path, kind, n)
                 self._check_range(path, column)
             self._columns[path] = column
@@ -104,6 +107,8 @@ class Shard:
             visible=float(self.column("meta/visible")[i]),
             source_sha256=self.text("meta/source_sha256", i),
             rejected=self.text("meta/rejected", i),
+            generated=self._generated(i),
+            difference=self._difference(i),
         )
 
     def read_into(self, i: int, *, image: Image | None = None, mask: Mask | None = None, normal: Image | None = None) -> None:
@@ -142,6 +147,20 @@ class Shard:
         with reading(self.path, f"base row {row}"):
             self._read_row("base", row, pixels)
         return pixels
+
+    def _generated(self, i: int) -> Image | None:
+        """The generated normal image of sample `i`, where it has one."""
+        if "generated_index" not in self.extras:
+            return None
+        row = int(self.column("generated_index")[i])
+        return None if row == self.column("normal_index")[i] else self.base_row(row)
+
+    def _difference(self, i: int) -> NDArray[np.uint8] | None:
+        if "ssim_diff" not in self.extras or self.text("meta/rejected", i):
+            return None
+        with reading(self.path, f"sample {i}"):
+            difference: NDArray[np.uint8] = self._pictures["ssim_diff"][i]
+        return difference
 
     def _spec(self, i: int) -> SampleSpec:
         return SampleSpec(
@@ -192,7 +211,7 @@ class Shard:
         if path == "bbox":
             sides = np.array([*self.header.image_size] * 2)
             wrong: Any = (column < 0).any() or (column > sides).any() or (column[:, :2] > column[:, 2:]).any()
-        elif path in ("base_index", "normal_index"):
+        elif path in ("base_index", "normal_index", "generated_index"):
             wrong = (column >= len(self._pictures["base"])).any()
         else:
             wrong = path == "type" and (column >= len(self.header.types)).any()

@@ -2,7 +2,7 @@
 
 import contextlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
@@ -35,9 +35,11 @@ class ShardWriter:
         path: final name; the folder exists.
         header: what the samples have in common.
         n_samples: most samples that will be added.
-        n_bases: most rows of /base: the normal images and the repainted samples. The dense layout has none.
+        n_bases: most rows of /base: the normal images, the repainted samples, and generated normal images. The dense layout
+            has none.
         layout: `"delta"` keeps each normal image once, `"dense"` a whole image per sample.
         base_compression: `"gzip"` for a smaller /base that reads five times slower.
+        extras: which of `layout.EXTRAS` the samples may have; `generated_index` asks for the delta layout.
 
     Raises:
         StorageError: from any method, when the device fails or is full.
@@ -51,11 +53,14 @@ class ShardWriter:
         n_bases: int,
         layout: Layout = "delta",
         base_compression: Literal["gzip"] | None = None,
+        extras: Collection[str] = (),
     ) -> None:
         self.path = Path(path)
         self.header = header
         self.info: ShardInfo | None = None
         self._layout: Layout = layout
+        self._extras = tuple(extras)
+        self._generated: dict[int, int] = {}
         self._content = ContentHash(header)
         self._rows: list[dict[str, Any]] = []
         self._unreadable: list[dict[str, str]] = []
@@ -68,7 +73,7 @@ class ShardWriter:
         except OSError as error:
             raise storage_error(self.path, error) from error
         self._file = h5py.File(self._device, "w", libver=_LIBVER)
-        self._pictures = create_pictures(self._file, layout, header.image_size, n_samples, n_bases, base_compression)
+        self._pictures = create_pictures(self._file, layout, header.image_size, n_samples, n_bases, base_compression, extras)
 
     def add_normal(self, normal: NormalImage) -> int:
         """Adds a normal image, and returns the number by which `add_sample` refers to it (the delta layout: its row)."""
@@ -84,7 +89,8 @@ class ShardWriter:
         Args:
             sample: its image equals its normal image outside its box; this is trusted, not looked for.
             normal_row: what `add_normal` returned for its normal image.
-            repainted: the image shares next to no pixels with the normal one, and is kept as a whole.
+            repainted: the image shares next to no pixels with the normal one, and is kept as a whole; so are those with a
+                generated normal image.
 
         Raises:
             ValueError: the sample contradicts itself, the header or its normal image.
@@ -97,9 +103,12 @@ class ShardWriter:
         row |= {"base_index": normal_row, "normal_index": normal_row}
         row["sample_crc32"] = self._content.add(sample, change, normal_sha256)
         with self._storing():
+            row["generated_index"] = self._generated_row(sample, normal_row)
+            if sample.difference is not None:
+                self._pictures["ssim_diff"].write_box(number, (0, 0, *self.header.image_size), sample.difference)
             if self._layout == "dense":
                 self._pictures["image"].write_row(number, sample.image)
-            if repainted and self._layout == "delta":
+            if (repainted or sample.generated is not None) and self._layout == "delta":
                 row["base_index"] = self._add_base(sample.image)
             else:
                 self._pictures["delta"].write_box(number, sample.box, change)
@@ -147,6 +156,14 @@ class ShardWriter:
             if self.info is None:
                 self.abandon()
 
+    def _generated_row(self, sample: Sample, normal_row: int) -> int:
+        """The row of /base of its generated normal image, which all samples of a normal image share."""
+        if sample.generated is None:
+            return normal_row
+        if normal_row not in self._generated:
+            self._generated[normal_row] = self._add_base(sample.generated)
+        return self._generated[normal_row]
+
     def _add_base(self, pixels: Image) -> int:
         row = len(self._base_crc32)
         self._pictures["base"].write_row(row, pixels)
@@ -172,7 +189,7 @@ class ShardWriter:
             picture.cut(len(self._base_crc32) if name == "base" else len(self._rows))
         if self._layout == "delta":
             self._file["base_crc32"] = np.array(self._base_crc32, "<u4")
-        for path, kind in columns(self._layout).items():
+        for path, kind in columns(self._layout, self._extras).items():
             write_column(self._file, path, kind, [row[path] for row in self._rows])
         self._file["type"].attrs["names"] = text_array(self.header.types)
 

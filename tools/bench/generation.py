@@ -33,8 +33,8 @@ from timing import CommandTime, Timing, Variant, as_json, one_thread, take_turns
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from synthgen.anomalies import TYPES  # noqa: E402
 from synthgen.anomalies.noise import fractal_noise  # noqa: E402
+from synthgen.anomalies.registry import SURFACE_TYPES  # noqa: E402
 from synthgen.anomalies.subject import Subject  # noqa: E402
 from synthgen.build.task import ShardTask, build_shard  # noqa: E402
 from synthgen.plan import Plan, make_plan  # noqa: E402
@@ -170,7 +170,7 @@ COMPARISONS = (
 
 def our_mask_px(comparison: Comparison, subjects: list[Subject], seed: int) -> int:
     """Draw and render one sample; the number of its mask pixels."""
-    kind, subject = TYPES[comparison.type], subjects[seed % PICTURES]
+    kind, subject = SURFACE_TYPES[comparison.type], subjects[seed % PICTURES]
     params = kind.draw(np.random.default_rng(seed), subject, kind.configure(style=comparison.style))  # type: ignore[arg-type]
     return int(kind.render_one(subject, params).mask.sum())
 
@@ -178,7 +178,7 @@ def our_mask_px(comparison: Comparison, subjects: list[Subject], seed: int) -> i
 def our_sample(comparison: Comparison, prepared: list[PreparedNormal], seed: int) -> Sample:
     """One sample as a build makes it: drawn again where the checks refuse it, as arrays of the full size."""
     normal = prepared[seed % PICTURES].normal
-    kind = TYPES[comparison.type]
+    kind = SURFACE_TYPES[comparison.type]
     sample_id = f"bench/part/{normal.source}/{kind.name}/{seed}"
     spec = SampleSpec(sample_id, "bench", "part", normal.source, kind.name, seed, (SIZE, SIZE), kind.generator)
     settings = kind.configure(style=comparison.style)  # type: ignore[arg-type]
@@ -244,7 +244,7 @@ def bench_types(rounds: int) -> Result:
             line += f"{cell(timings[name], 2):>16}{gain + ' x':>10}"
         areas = "/".join(f"{area:.0f}" for area in found["mask_px"].values())
         print(f"{line}{areas:>21}{found['draws_per_sample']:7.2f}{found['rejected_share']:9.0%}", flush=True)
-    for name in TYPES:
+    for name in SURFACE_TYPES:
         ours = [out[f"{name} {style}"]["timings"]["draw and render"].median for style in ("realistic", "paper")]
         print(f"  {name}: realistic / paper {ours[0] / ours[1]:.2f}")
         out[f"{name} realistic / paper"] = ours[0] / ours[1]
@@ -293,7 +293,9 @@ def build_shards(plan: Plan, out: Path) -> None:
 
 def bench_build(rounds: int) -> Result:
     """CPU time of a sample in a worker, eight to a source, against its floor."""
-    mixes = {name: {name: SAMPLES_PER_SOURCE} for name in TYPES} | {"all types": {"crack": 3, "corrosion": 3, "deformation": 2}}
+    mixes = {name: {name: SAMPLES_PER_SOURCE} for name in SURFACE_TYPES} | {
+        "all types": {"crack": 3, "corrosion": 3, "deformation": 2}
+    }
     out: Result = {}
     print(f"\nA sample of a build, {SAMPLES_PER_SOURCE} a source of {SOURCE_SIDE} px: median (minimum) of CPU ms")
     print(f"  {'':14}{'build':>18}{'decode, resize, store':>24}{'ratio':>8}")
@@ -319,7 +321,7 @@ PER_IMAGE = 3  # the default of `synthgen build`
 def build_command(root: Path, out: Path, jobs: int) -> CommandTime:
     """`synthgen build` of the folder that `normals` gave, with nothing cached."""
     arguments = ["-c", "from synthgen.cli import main; main()", "build", "--dataset", "mvtec", "--root", str(root)]
-    arguments += ["--categories", CATEGORY, "--types", ",".join(TYPES), "--size", str(SIZE)]
+    arguments += ["--categories", CATEGORY, "--types", ",".join(SURFACE_TYPES), "--size", str(SIZE)]
     arguments += ["--out", str(out), "--jobs", str(jobs), "--max-rejected", "1"]
     return time_command(arguments, ROOT, {"SYNTHGEN_CACHE": f"{out}-cache"})
 
@@ -329,12 +331,12 @@ def bench_workers(rounds: int) -> Result:
     count = 240
     times: dict[int, list[CommandTime]] = {1: [], 2: []}
     with normals(count) as (folder, _):
-        shards = len(planned(folder / "root", dict.fromkeys(TYPES, PER_IMAGE)).shards)
+        shards = len(planned(folder / "root", dict.fromkeys(SURFACE_TYPES, PER_IMAGE)).shards)
         for i in range(min(rounds, 3)):
             for jobs in times:
                 times[jobs].append(build_command(folder / "root", folder / f"out{jobs}_{i}", jobs))
     wall = {jobs: min(t.wall for t in times[jobs]) for jobs in times}
-    samples = count * len(TYPES) * PER_IMAGE
+    samples = count * len(SURFACE_TYPES) * PER_IMAGE
     print(
         f"\nWall time of {samples} samples from {count} normals in {shards} shards, start-up included (best of {len(times[1])})"
     )

@@ -19,8 +19,8 @@ import pictures
 from shards import PngFolder, write_shard
 from timing import Timing, Variant, take_turns
 
-from synthgen.anomalies import TYPES
 from synthgen.anomalies.noise import fractal_noise, permutation
+from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.anomalies.subject import Subject
 from synthgen.foreground import classical
 from synthgen.samples import NormalImage, Sample, SampleSpec
@@ -104,7 +104,7 @@ def newly_prepared(prepared: PreparedNormal) -> PreparedNormal:
 
 def our_sample(type_name: str, prepared: PreparedNormal, number: int) -> Sample:
     """Sample `number` as a build makes it, drawn again where the checks refuse it."""
-    kind, normal = TYPES[type_name], prepared.normal
+    kind, normal = SURFACE_TYPES[type_name], prepared.normal
     sample_id = f"bench/part/{normal.source}/{type_name}/{number}"
     size = (normal.pixels.shape[0], normal.pixels.shape[1])
     spec = SampleSpec(sample_id, "bench", "part", normal.source, type_name, number, size, kind.generator)
@@ -113,7 +113,7 @@ def our_sample(type_name: str, prepared: PreparedNormal, number: int) -> Sample:
 
 def stored_samples(size: int) -> list[Sample]:
     """What is stored: all types in turn, eight samples to a normal image."""
-    normals, names = prepared_normals(size)[:STORED_SOURCES], itertools.cycle(TYPES)
+    normals, names = prepared_normals(size)[:STORED_SOURCES], itertools.cycle(SURFACE_TYPES)
     return [our_sample(next(names), normal, number) for normal in normals for number in range(SAMPLES_PER_SOURCE)]
 
 
@@ -131,15 +131,15 @@ def make_a_sample(size: int, rounds: int, generator: Callable[[Any], Any], to_in
     """
     normals = prepared_normals(size)
     inputs = [to_input(normal.normal.pixels) for normal in normals]
-    for name, normal in itertools.product(TYPES, normals):
+    for name, normal in itertools.product(SURFACE_TYPES, normals):
         our_sample(name, normal, 0)  # finds the facts about each normal image before the clock starts
 
     def ours(name: str, prepare: Callable[[PreparedNormal], PreparedNormal]) -> Callable[[int], float]:
         return lambda i: our_sample(name, prepare(normals[i % PICTURES]), i).area / size**2
 
     runs: dict[str, Callable[[int], float]] = {GENERATOR_NAME: lambda i: float(generator(inputs[i % PICTURES])[1].mean())}
-    runs |= {f"{name}, {PREPARED}": ours(name, lambda prepared: prepared) for name in TYPES}
-    runs |= {f"{name}, {NEW}": ours(name, newly_prepared) for name in TYPES}
+    runs |= {f"{name}, {PREPARED}": ours(name, lambda prepared: prepared) for name in SURFACE_TYPES}
+    runs |= {f"{name}, {NEW}": ours(name, newly_prepared) for name in SURFACE_TYPES}
     shares: dict[str, list[float]] = {name: [] for name in runs}
 
     def noting(name: str) -> Variant:

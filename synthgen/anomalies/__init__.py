@@ -1,0 +1,1 @@
+"""Anomaly types, one file each; `registry` has them by name."""

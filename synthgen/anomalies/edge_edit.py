@@ -1,0 +1,261 @@
+"""Edge edits (LogicAL): the edges of parts are removed, replaced or drawn over, and a network draws the picture anew.
+
+`logical` edits regions of the picture: a part is missing, is another one, is broken, or is there once too often. `structural`
+edits shapes that have nothing to do with the parts. The network was trained on the normal images of the same dataset
+(`synthgen train edge-generator`), so what it draws looks like them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
+
+from synthgen.anomalies.blending import finish, largest_change
+from synthgen.anomalies.contract import (
+    NOTHING,
+    AnomalyType,
+    CountRange,
+    Rendered,
+    Share,
+    TypeSettings,
+)
+from synthgen.anomalies.subject import Subject
+from synthgen.edges.editing import Edit, Odds, Placement, Shape, draw_edit, edited, grown, regions_area
+from synthgen.edges.studio import Workbench, draw_pictures, fit, fit_mask
+from synthgen.edges.truth import Truth, find_truth, structural_difference
+from synthgen.samples import Image, Mask
+
+if TYPE_CHECKING:
+    from synthgen.edges.editing import EdgeMap
+
+_SEAM, _SEAM_BLUR = 3, 1.5  # pixels at the generator's size around a mask, where generated turns into real
+_RING = 12  # pixels around it whose colours the generated part is matched to
+
+
+def _some(value: tuple[float, ...]) -> tuple[float, ...]:
+    if sum(value) <= 0:
+        raise ValueError("expected at least one weight greater than 0")
+    return value
+
+
+def _share_range(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < value[0] <= value[1] <= 0.5:
+        raise ValueError("expected two shares of the image, 0 < smallest <= largest <= 0.5")
+    return value
+
+
+Weight = Annotated[float, Field(ge=0, le=1000)]
+ShareRange = Annotated[tuple[float, float], AfterValidator(_share_range)]
+
+
+class EdgeSettings(TypeSettings):
+    """What may be drawn for an edge edit.
+
+    Attributes:
+        mode: `composite` puts what has changed into the real picture; `paper` keeps the whole generated one.
+        operations: weights of removing, replacing and merging.
+        threshold: difference (1 - SSIM) from which on a pixel counts as changed.
+        keep_difference: whether the shard keeps the difference, to draw masks with another threshold later.
+    """
+
+    mode: Literal["composite", "paper"] = "composite"
+    operations: Annotated[tuple[Weight, Weight, Weight], AfterValidator(_some)] = (1, 1, 1)
+    threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    keep_difference: bool = False
+
+
+class LogicalSettings(EdgeSettings):
+    """What may be drawn for an edit of regions.
+
+    Attributes:
+        region_weights: of editing one, two, three regions.
+        added_share: share of replacing and merging edits that add a part of another picture instead.
+    """
+
+    region_weights: Annotated[tuple[Weight, Weight, Weight], AfterValidator(_some)] = (0.6, 0.3, 0.1)
+    added_share: Share = 0.3
+
+
+class StructuralSettings(EdgeSettings):
+    """What may be drawn for an edit of shapes.
+
+    Attributes:
+        shape_count_range: number of shapes.
+        shape_area_range: share of the image of each; log-uniform.
+    """
+
+    operations: Annotated[tuple[Weight, Weight, Weight], AfterValidator(_some)] = (0.15, 0.5, 0.35)
+    shape_count_range: CountRange = (3, 3)
+    shape_area_range: ShareRange = (0.005, 0.06)
+
+
+LOGICAL_STRENGTHS = {
+    "subtle": {"region_weights": (1.0, 0.0, 0.0)},
+    "normal": {},
+    "strong": {"region_weights": (0.2, 0.5, 0.3)},
+}
+STRUCTURAL_STRENGTHS = {
+    "subtle": {"shape_area_range": (0.003, 0.02)},
+    "normal": {},
+    "strong": {"shape_area_range": (0.02, 0.08)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeParams:
+    """All that is random about an edge edit, and how its picture is used; see `Edit`, `Shape` and `Placement`.
+
+    `shapes` are (kind, y, x, area, aspect, turn, seed). `donor` is the path of the normal image that lends its edges.
+    """
+
+    style: str
+    operation: str
+    where: str
+    labels: tuple[int, ...]
+    shapes: tuple[tuple[str, float, float, float, float, float, int], ...]
+    donor: str
+    flip_x: bool
+    flip_y: bool
+    zoom: float
+    shift_y: float
+    shift_x: float
+    mode: str
+    threshold: float
+    keep_difference: bool
+
+    @property
+    def edit(self) -> Edit:
+        """The edit of the edge map."""
+        placement = Placement(self.flip_x, self.flip_y, self.zoom, self.shift_y, self.shift_x)
+        return Edit(self.operation, self.where, self.labels, tuple(Shape(*one) for one in self.shapes), self.donor, placement)
+
+
+def _draw(semantic: bool) -> Callable[[np.random.Generator, Subject, EdgeSettings], EdgeParams]:
+    def draw(rng: np.random.Generator, subject: Subject, settings: EdgeSettings) -> EdgeParams:
+        bench, operations = _bench(subject), dict(zip(("remove", "replace", "merge"), settings.operations, strict=True))
+        odds = Odds(operations)
+        if isinstance(settings, LogicalSettings):
+            odds = Odds(operations, settings.region_weights, settings.added_share)
+        elif isinstance(settings, StructuralSettings):
+            low, high = settings.shape_count_range
+            odds = Odds(operations, shapes=int(rng.integers(low, high + 1)), shape_area=settings.shape_area_range)
+        edit = draw_edit(rng, bench.scene, bench.donors, odds, semantic)
+        place = edit.placement
+        return EdgeParams(
+            style=settings.style,
+            operation=edit.operation,
+            where=edit.where,
+            labels=edit.labels,
+            shapes=tuple((one.kind, one.y, one.x, one.area, one.aspect, one.turn, one.seed) for one in edit.shapes),
+            donor=edit.donor,
+            flip_x=place.flip_x,
+            flip_y=place.flip_y,
+            zoom=place.zoom,
+            shift_y=place.shift_y,
+            shift_x=place.shift_x,
+            mode=settings.mode,
+            threshold=settings.threshold,
+            keep_difference=settings.keep_difference,
+        )
+
+    return draw
+
+
+def render(subjects: Sequence[Subject], params: Sequence[EdgeParams]) -> list[Rendered]:
+    """What some edits change; the pictures are drawn in batches."""
+    benches = [_bench(subject) for subject in subjects]
+    edits = [edited(bench.scene, bench.donors, one.edit) for bench, one in zip(benches, params, strict=True)]
+    pictures = draw_pictures(benches, [edges for edges, _ in edits])
+    return [
+        _rendered(subject, bench, one, area, picture)
+        for subject, bench, one, (_, area), picture in zip(subjects, benches, params, edits, pictures, strict=True)
+    ]
+
+
+def render_one(subject: Subject, params: EdgeParams) -> Rendered:
+    """What one edit changes."""
+    return render([subject], [params])[0]
+
+
+def steps(subject: Subject, params: EdgeParams) -> "tuple[EdgeMap, Mask, Image, Image, Truth]":
+    """What lies between a normal image and its edit: edited edges, edited area, generated normal, generated, truth."""
+    bench = _bench(subject)
+    edges, area = edited(bench.scene, bench.donors, params.edit)
+    (picture,) = draw_pictures([bench], [edges])
+    return edges, area, _normal(bench), picture, _truth(bench, params, area, picture)
+
+
+def _rendered(subject: Subject, bench: Workbench, params: EdgeParams, area: Mask, picture: Image) -> Rendered:
+    truth = _truth(bench, params, area, picture)
+    if truth.refused:
+        return Rendered(NOTHING.box, NOTHING.patch, NOTHING.mask, refused=truth.refused)
+    size = (subject.pixels.shape[0], subject.pixels.shape[1])
+    difference = _levels(truth.difference, size) if params.keep_difference else None
+    if params.mode == "paper":
+        return _whole(subject, fit(picture, size), fit_mask(truth.mask, size), fit(_normal(bench), size), difference)
+    part = _composite(subject, bench, truth.mask, picture)
+    return Rendered(part.box, part.patch, part.mask, difference=difference)
+
+
+def _truth(bench: Workbench, params: EdgeParams, area: Mask, picture: Image) -> Truth:
+    removed = None
+    if params.operation == "remove" and params.where == "semantic":
+        removed = regions_area(bench.scene, None, params.edit)
+    return find_truth(structural_difference(_normal(bench), picture), area, removed, params.threshold)
+
+
+def _whole(subject: Subject, picture: Image, mask: Mask, generated: Image, difference: NDArray[np.uint8] | None) -> Rendered:
+    """The generated picture as it is; where it happens to equal the real one under the mask, it moves by one level."""
+    picture = picture.copy()
+    same = (mask > 0) & (largest_change(subject.pixels, picture) == 0)
+    picture[same] += np.where(picture[same] < 128, 1, 255).astype(np.uint8)
+    height, width = mask.shape
+    return Rendered((0, 0, height, width), picture, mask, generated=generated, difference=difference)
+
+
+def _composite(subject: Subject, bench: Workbench, mask: Mask, picture: Image) -> Rendered:
+    """What has changed, put into the real picture: its colours matched around it, its seam blurred."""
+    size, scale = (subject.pixels.shape[0], subject.pixels.shape[1]), bench.scene.scale
+    share = cv2.GaussianBlur(grown(mask, _SEAM * scale).astype(np.float32), (0, 0), max(_SEAM_BLUR * scale, 0.5))
+    matched = _matched(picture, fit(subject.pixels, mask.shape), grown(mask, _RING * scale) & (1 - grown(mask, _SEAM * scale)))
+    share = np.clip(cv2.resize(share, size[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)[..., None]
+    new = share * fit(matched, size) + (1 - share) * subject.pixels
+    changed = np.where(share > 1 / 512, np.rint(new), subject.pixels).astype(np.uint8)
+    return finish(subject.pixels, (0, 0, *size), changed, fit_mask(mask, size))
+
+
+def _matched(picture: Image, real: Image, ring: Mask) -> Image:
+    """The picture, its colours moved by what it lacks on average around the change (CIELAB)."""
+    if not ring.any():
+        return picture
+    lab, wanted = (cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for one in (picture, real))
+    lab += (wanted[ring > 0] - lab[ring > 0]).mean(0)
+    return np.asarray(np.rint(np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 255), np.uint8)
+
+
+def _levels(difference: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.rint(cv2.resize(difference, size[::-1], interpolation=cv2.INTER_NEAREST) * 255).astype(np.uint8)
+
+
+def _normal(bench: Workbench) -> Image:
+    if bench.generated is None:
+        (bench.generated,) = draw_pictures([bench], [bench.scene.edges])
+    return bench.generated
+
+
+def _bench(subject: Subject) -> Workbench:
+    if subject.bench is None:
+        raise LookupError("edge edits need a normal image's edges: it was prepared without")
+    return subject.bench
+
+
+LOGICAL = AnomalyType(
+    "logical", 1, LogicalSettings, LOGICAL_STRENGTHS, EdgeParams, _draw(True), render_one, 0.5, 0.0, render, True
+)  # fmt: skip
+STRUCTURAL = AnomalyType(
+    "structural", 1, StructuralSettings, STRUCTURAL_STRENGTHS, EdgeParams, _draw(False), render_one, 0.5, 0.0, render, True
+)  # fmt: skip

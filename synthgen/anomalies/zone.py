@@ -1,0 +1,173 @@
+"""Zones: a large part of the surface left as an earlier step made it, or treated twice, up to a clear boundary.
+
+Not ground, not coated, coated again, wetted, burnt: what differs is the finish as a whole (brightness a little, fine texture
+a lot), over an area that often runs to the part's rim. `side` lies beyond a line across the part, `strip` between two of
+them, `oval` is where a tool did not touch a surface that is not flat, or where liquid stood.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften
+from synthgen.anomalies.blending import finish
+from synthgen.anomalies.contract import (
+    NOTHING,
+    AnomalyType,
+    PositiveRange,
+    RelativeRange,
+    Rendered,
+    Share,
+    TypeSettings,
+    log_uniform,
+    seed,
+    uniform,
+)  # fmt: skip
+from synthgen.anomalies.shapes import Field, blotch_noise, coverage, ellipse_distance, streaks
+from synthgen.anomalies.subject import Subject
+
+_VARIANTS = {"side": 0.45, "strip": 0.25, "oval": 0.3}
+_DARKEST = 0.5  # of the surface's brightness, that a zone may take away: it is the same material
+_STEP = 8  # pixels between the places that stand for the part when a boundary is put
+
+
+class ZoneSettings(TypeSettings):
+    """What may be drawn for a zone.
+
+    Attributes:
+        area_range: share of the part that it covers; log-uniform.
+        contrast_range: change of the mean brightness in gray levels; log-uniform.
+        bright_share: share of the zones that are brighter than the surface.
+        texture_range: the surface's fine texture in it, relative to around it; log-uniform.
+        bend_range: how far a boundary bulges, over the size of the part.
+    """
+
+    area_range: RelativeRange = (0.04, 0.45)
+    contrast_range: PositiveRange = (12, 70)
+    bright_share: Share = 0.5
+    texture_range: RelativeRange = (0.3, 3.0)
+    bend_range: tuple[float, float] = (0.0, 0.2)
+
+
+STRENGTHS = {
+    "subtle": {"area_range": (0.02, 0.15), "contrast_range": (5, 18)},
+    "normal": {},
+    "strong": {"area_range": (0.1, 0.5), "contrast_range": (25, 90)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneParams:
+    """All that is random about one zone; lengths in pixels of the sample, angles in radians.
+
+    `near` and `far` are the distances from the picture's middle, in the direction `turn`, between which it lies; `bend` is
+    how far its boundaries bulge at a distance of half the picture. An oval has a `centre` and `radii` instead. `contrast` is
+    signed; `slope` is by how much of it the far side differs from the near one; `streaks` is the brightness of fine lines
+    along `rubbing`. `rim` is the width of the edge in pixels, `ragged` how far it wavers.
+    """
+
+    style: str
+    variant: str
+    turn: float
+    near: float
+    far: float
+    bend: float
+    centre: tuple[int, int]
+    radii: tuple[float, float]
+    contrast: float
+    slope: float
+    streaks: float
+    rubbing: float
+    tint: tuple[float, float, float]
+    keep: float
+    rim: float
+    ragged: float
+    noise_seed: int
+
+
+def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> ZoneParams:
+    """Parameters of one zone on this subject."""
+    variant = odds_of(rng, _VARIANTS)
+    y, x = subject.structured_place(rng, 0.2)
+    scale, share = subject.scale, log_uniform(rng, settings.area_range)
+    inside = np.argwhere(subject.foreground[::_STEP, ::_STEP]) * _STEP - np.array(subject.foreground.shape) / 2
+    # boundaries follow the passes of a tool, which the surface's own lines show
+    along = subject.edge_direction(y, x)[0] + (np.pi / 2 if rng.random() < 0.5 else 0)
+    turn = round(float(along + rng.normal(0, 0.06) if rng.random() < 0.7 else rng.uniform(0, np.pi)), 4)
+    if rng.random() < 0.5:
+        turn = round(turn + float(np.pi), 4)
+    first = 1 - share if variant == "side" else rng.uniform(0, 1 - share)
+    near, far = _quantiles(inside, turn, first, 1.0 if variant == "side" else first + share)
+    radius = float(np.sqrt(share * subject.foreground.sum() / np.pi))
+    elongation = log_uniform(rng, (1.0, 3.0))
+    contrast = signed_contrast(rng, subject, (y, x), settings.contrast_range, settings.bright_share, 40 * scale, 0.8)
+    contrast = max(contrast, round(-_DARKEST * subject.brightness_around(y, x, 40 * scale), 4))
+    r, g, b = (round(0.4 * value, 3) for value in draw_tint(rng, subject, (y, x), 40 * scale))
+    size = float(np.sqrt(subject.foreground.sum()))
+    return ZoneParams(
+        style=settings.style,
+        variant=variant,
+        turn=turn,
+        near=near,
+        far=far,
+        bend=round(float(size * uniform(rng, settings.bend_range) * rng.choice((-1, 1)) * (rng.random() < 0.6)), 3),
+        centre=(y, x),
+        radii=(round(radius * np.sqrt(elongation), 3), round(radius / np.sqrt(elongation), 3)),
+        contrast=contrast,
+        slope=uniform(rng, (-0.6, 0.6)) if rng.random() < 0.5 else 0.0,
+        streaks=round(abs(contrast) * uniform(rng, (0.0, 0.5)) * (rng.random() < 0.5), 3),
+        rubbing=round(float(subject.edge_direction(y, x)[0] + np.pi / 2), 4),
+        tint=(r, g, b),
+        keep=log_uniform(rng, settings.texture_range),
+        rim=log_uniform(rng, (1.0, 14.0)) * scale,
+        ragged=log_uniform(rng, (0.3, 4.0)) * scale,
+        noise_seed=seed(rng),
+    )
+
+
+def render_one(subject: Subject, params: ZoneParams) -> Rendered:
+    """The pixels that a zone changes."""
+    rng = np.random.default_rng(params.noise_seed)
+    x, y, width, height = cv2.boundingRect(subject.foreground)
+    box = (y, x, y + height, x + width)
+    depth = _depth(params, box, subject.foreground.shape)
+    left, top, width, height = cv2.boundingRect((depth > -params.rim - 3 * params.ragged).astype(np.uint8))
+    if not width:
+        return NOTHING
+    depth = depth[top : top + height, left : left + width]
+    box = (y + top, x + left, y + top + height, x + left + width)
+    depth = depth + np.float32(params.ragged) * blotch_noise(rng, depth.shape, max(24 * subject.scale, 3), 2)
+    fg = subject.foreground[box[0] : box[2], box[1] : box[3]]
+    cover = soften(subject, coverage(depth, params.rim))
+    change = np.float32(params.contrast) * (1 + np.float32(params.slope) * np.linspace(-0.5, 0.5, width, dtype=np.float32))
+    change = np.broadcast_to(change, cover.shape)
+    if params.streaks:
+        lines = streaks(rng, box, params.rubbing, max(2 * subject.scale, 1))
+        change = change + np.float32(params.streaks) * np.clip(lines, -2, 2)
+    coat = Coat(cover * fg, np.ascontiguousarray(change), params.tint, params.keep, 11 * subject.scale)
+    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+
+
+def _depth(params: ZoneParams, box: tuple[int, int, int, int], size: tuple[int, ...]) -> Field:
+    """(h, w) float32: pixels inside the boundary; negative outside."""
+    if params.variant == "oval":
+        return (1 - ellipse_distance(box, params.centre, params.radii, params.turn)) * np.float32(min(params.radii))
+    y0, x0, y1, x1 = box
+    rows = (np.arange(y0, y1, dtype=np.float32) - np.float32(size[0] / 2))[:, None]
+    columns = (np.arange(x0, x1, dtype=np.float32) - np.float32(size[1] / 2))[None, :]
+    c, s = np.float32(np.cos(params.turn)), np.float32(np.sin(params.turn))
+    across, along = columns * c + rows * s, rows * c - columns * s
+    across = across + np.float32(params.bend) * (along / np.float32(max(size) / 2)) ** 2
+    depth = across - np.float32(params.near)
+    return depth if params.variant == "side" else np.minimum(depth, np.float32(params.far) - across)
+
+
+def _quantiles(inside: np.ndarray[tuple[int, ...], np.dtype[np.float64]], turn: float, *shares: float) -> tuple[float, float]:
+    """Distances along a direction below which these shares of the places lie."""
+    across = inside[:, 1] * np.cos(turn) + inside[:, 0] * np.sin(turn)
+    near, far = np.quantile(across, np.clip(shares, 0, 1))
+    return round(float(near), 3), round(float(far), 3)
+
+
+ZONE = AnomalyType("zone", 1, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0)

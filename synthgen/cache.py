@@ -1,0 +1,54 @@
+"""What can be worked out again, on disk by the hash of the image it belongs to: worked out once, whatever is built from it.
+
+It lies in `$SYNTHGEN_CACHE`, else in `$XDG_CACHE_HOME/synthgen`, else in `~/.cache/synthgen`. A cache that cannot be written,
+or an entry that cannot be read, costs time and nothing else.
+"""
+
+import contextlib
+import os
+import re
+import zlib
+from pathlib import Path
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def folder() -> Path:
+    """Where synthgen keeps what it can work out again."""
+    own = os.environ.get("SYNTHGEN_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synthgen"
+
+
+def entry(kind: str, key: str, sha256: str) -> Path | None:
+    """The place of what belongs to one image.
+
+    Args:
+        kind: what it is; a folder of the cache.
+        key: all that decides it besides the image.
+        sha256: of the image's file. One without a proper hash (hand-made) is not cached: any other text could name a file
+            anywhere.
+    """
+    return folder() / kind / key / sha256[:2] / sha256 if _DIGEST.fullmatch(sha256) else None
+
+
+def load(place: Path | None) -> bytes | None:
+    """What was stored there; None if nothing was, or it cannot be read or is damaged (zlib's checksum finds that)."""
+    if place is None:
+        return None
+    try:
+        return zlib.decompress(place.read_bytes())
+    except (OSError, zlib.error):
+        return None
+
+
+def store(place: Path | None, data: bytes) -> None:
+    """Keep it, if that is possible."""
+    if place is None:
+        return
+    temporary = place.with_name(f"{place.name}.tmp-{os.getpid()}")
+    with contextlib.suppress(OSError):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(zlib.compress(data, 1))
+        temporary.replace(place)

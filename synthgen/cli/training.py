@@ -1,0 +1,154 @@
+"""`synthgen train`: the networks that draw anomalies. They need PyTorch."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from synthgen.cli import options as o
+from synthgen.cli.app import Json, console, print_json
+from synthgen.errors import UsageError, suggest
+
+if TYPE_CHECKING:
+    from synthgen.datasets import DatasetScan
+    from synthgen.edges.detector import EdgeDetector
+
+_MODELS = ("edge-generator",)
+_DATA, _HOW, _WHERE = "What to train on", "How to train", "Where"
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="edge-generator: draws pictures from edges, for logical and structural.")],
+    dataset: Annotated[str, typer.Option(help="See `synthgen list datasets`.", rich_help_panel=_DATA)],
+    root: Annotated[Path | None, typer.Option(help="The dataset's folder.", rich_help_panel=_DATA)] = None,
+    categories: Annotated[str | None, typer.Option(help="Comma-separated; default: all.", rich_help_panel=_DATA)] = None,
+    bit_depth: Annotated[int, typer.Option(min=8, max=16, help="Bits in use of 16-bit files.", rich_help_panel=_DATA)] = 16,
+    weights: o.WeightsOption = None,
+    config: Annotated[
+        str,
+        typer.Option(help="paper256, gpu_small, cpu or cpu64. Default: gpu_small on a GPU, else cpu.", rich_help_panel=_HOW),
+    ] = "",
+    size: Annotated[str | None, typer.Option(help="Pixels: 256, or HEIGHTxWIDTH.", rich_help_panel=_HOW)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Another setting, such as steps=800, batch_size=8.", rich_help_panel=_HOW),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of first weights, order and warps.", rich_help_panel=_HOW)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_WHERE)] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32 or bf16; default: bf16 on a GPU.", rich_help_panel=_WHERE)] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder. Default: runs/edge-generator/DATASET.", rich_help_panel=_WHERE)
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Train a network on normal images alone. Run it again to go on after an interruption.
+
+    The edges come from PiDiNet with --weights pidinet=FILE (its weights are for research purposes only), else from image
+    gradients, which need no weights.
+
+    [bold]Examples[/bold]
+
+      synthgen train edge-generator --dataset demo --categories tray
+
+      synthgen train edge-generator --dataset mvtec_loco --root ~/data/loco --weights pidinet=table5_pidinet.pth
+    """
+    if model not in _MODELS:
+        raise UsageError(f"train {model}: there is no such model.{suggest(model, list(_MODELS))}")
+    o.require_torch("synthgen train")
+    from synthgen.datasets import scan
+    from synthgen.edges.config import make_config
+    from synthgen.edges.detector import make_detector
+    from synthgen.edges.model import ModelCard, read_card
+    from synthgen.edges.pairs import read_pairs, split
+    from synthgen.edges.training import choose_perceptual, train_generator
+    from synthgen.training.devices import choose_compute
+    from synthgen.training.folder import RunFolder
+    from synthgen.training.terminal import Interrupted, terminable, training_progress
+
+    talk = console()
+    compute = choose_compute(device, precision or "fp32")
+    on_gpu = compute.device.type == "cuda"
+    if on_gpu and not precision:
+        compute = choose_compute(device, "bf16")
+    paths = o.weights_of(weights)
+    changes = _changes(settings or [])
+    if size is not None:
+        changes["size"] = o.size_of(size)
+    chosen = choose_perceptual(
+        make_config(config or ("gpu_small" if on_gpu else "cpu"), changes), paths.get("vgg"), paths.get("pidinet")
+    )
+    detector = make_detector(paths.get("pidinet"), str(compute.device))
+    _say_edges(detector)
+    found = scan(dataset, root, o.names_of(categories))
+    sources = [source for category in found.categories for source in category.used]
+    learned, held = split(sources)
+    pictures = read_pairs(learned, chosen.size, bit_depth, detector, on_gpu, _Now(talk))
+    unseen = read_pairs(held, chosen.size, bit_depth, detector, on_gpu, _Now(talk)) if held else pictures
+    names = tuple(category.name for category in found.categories)
+    card = ModelCard(chosen, dataset, names, found.licence, detector.name, detector.sha256, detector.licence, {})
+    facts = card.to_json() | {
+        "format": "synthgen-run", "pictures_sha256": pictures.sha256, "held_out_sha256": unseen.sha256 if held else "",
+        "seed": seed, "precision": compute.precision, "device": str(compute.device),
+    }  # fmt: skip
+    del facts["format"], facts["format_version"], facts["measured"]
+    folder = out or Path("runs") / "edge-generator" / dataset
+    talk.print(_summary(found, chosen.to_json(), len(pictures), len(held), chosen.epochs_of(len(pictures))), markup=False)
+    try:
+        with terminable() as check, training_progress(talk) as progress, RunFolder(folder, facts, "synthgen-run") as run:
+            if run.finished:
+                talk.print(f"{folder}: is finished already", markup=False)
+                card = read_card(folder)
+            else:
+
+                def watch(name: str, epoch: int, epochs: int, measured: dict[str, float]) -> None:
+                    check()
+                    progress(name, epoch, epochs, measured)
+
+                card = train_generator(pictures, unseen, card, run, compute, seed, paths, watch)
+    except Interrupted as interrupt:
+        talk.print("synthgen: interrupted. Run the same command again: it goes on from the last checkpoint.")
+        raise typer.Exit(interrupt.exit_status) from None
+    which = "held-out pictures" if held else "its own pictures (there are too few to hold some out)"
+    talk.print(f"{which}: mean difference {card.measured['l1']:.3f} of 1, structural similarity {card.measured['ssim']:.2f}")
+    talk.print(f"next: synthgen build --dataset {dataset} --types logical,structural --edge-generator {folder}", markup=False)
+    print_json({"run": str(folder)} | card.measured) if json else typer.echo(str(folder))
+
+
+class _Now:
+    """Says how far something is: now and then, and at its end."""
+
+    def __init__(self, talk: Any) -> None:
+        import time
+
+        self._talk, self._clock, self._last = talk, time.monotonic, time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        if text.startswith("not used") or self._clock() - self._last > 5:
+            self._talk.print(text, markup=False)
+            self._last = self._clock()
+
+
+def _say_edges(detector: "EdgeDetector") -> None:
+    if detector.licence:
+        console().print(f"edges: {detector.name}. {detector.licence}", markup=False)
+    else:
+        console().print("edges: from image gradients, since there are no weights (--weights pidinet=FILE)", markup=False)
+
+
+def _summary(found: "DatasetScan", config: dict[str, Any], pictures: int, held: int, epochs: int) -> str:
+    height, width = config["size"]
+    of = f"{pictures} pictures of {len(found.categories)} categories"
+    return (
+        f"{found.dataset}: {of} at {height}x{width}, {held} more held out; "
+        f"{epochs} epochs of batches of {config['batch_size']}; perceptual loss: {config['perceptual']}"
+    )
+
+
+def _changes(entries: list[str]) -> dict[str, Any]:
+    changes: dict[str, Any] = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not equals or name == "size":
+            raise UsageError(f"--set {entry}: expected NAME=VALUE, such as steps=800.")
+        changes[name] = value
+    return changes

@@ -1,0 +1,251 @@
+"""All that edge edits of a dataset's normal images work with: their edges and regions, their donors, and the generator.
+
+What a user brings is `EdgeTools`; it travels to worker processes, and each of them sets up its `Studio` once. Edges and
+regions are worked out once per image and kept on disk.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen import cache
+from synthgen.datasets import NormalSource, read_normal
+from synthgen.edges.detector import EdgeDetector, make_detector
+from synthgen.edges.editing import Donors, EdgeMap, Scene
+from synthgen.errors import UsageError
+from synthgen.samples import Image, Mask, NormalImage, Size
+
+if TYPE_CHECKING:
+    from synthgen.edges.model import EdgeGenerator
+    from synthgen.edges.regions import Regions
+
+VERSION = 1
+"""Raised whenever edges or regions change; part of the cache's key."""
+
+_KEPT = 128  # scenes in memory: 0.3 MB each at 256 pixels
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTools:
+    """What a user brings for edge edits.
+
+    Attributes:
+        generator: a trained generator, its file or its training's folder.
+        pidinet: PiDiNet's weights; None for the edges that need none.
+        sam: SAM's weights; None for regions between edges.
+        device: `cpu`, `cuda` or `cuda:N`.
+    """
+
+    generator: Path
+    pidinet: Path | None = None
+    sam: Path | None = None
+    device: str = "cpu"
+
+
+@lru_cache(maxsize=2)
+def studio(tools: EdgeTools) -> "Studio":
+    """This process's studio."""
+    return Studio(tools)
+
+
+class Studio:
+    """What `EdgeTools` name, loaded when it is first needed."""
+
+    def __init__(self, tools: EdgeTools) -> None:
+        self.tools = tools
+        self._scenes: OrderedDict[tuple[str, str, str, Size], Scene] = OrderedDict()
+
+    @cached_property
+    def generator(self) -> "EdgeGenerator":
+        """The generator. Raises what `load_generator` raises."""
+        from synthgen.edges.model import load_generator
+
+        return load_generator(self.tools.generator, self.tools.device)
+
+    @cached_property
+    def detector(self) -> EdgeDetector:
+        """The edge detector, which must be the one that the generator learned from.
+
+        Raises:
+            UsageError: it is another one.
+        """
+        found, card = make_detector(self.tools.pidinet, self.tools.device), self.generator.card
+        if (found.name, found.sha256) != (card.edges, card.edges_sha256):
+            wanted = f"PiDiNet's weights with SHA-256 {card.edges_sha256}" if card.edges_sha256 else "no weights"
+            raise UsageError(
+                f"--weights pidinet={self.tools.pidinet or ''}: {self.tools.generator} was trained on the edges of "
+                f"{card.edges!r}, with {wanted}. Give the same, or train a generator on these edges."
+            )
+        return found
+
+    @cached_property
+    def _regions_name(self) -> str:
+        if self.tools.sam is None:
+            return "watershed"
+        from synthgen.edges.sam import checkpoint_sha256
+
+        return f"sam {checkpoint_sha256(self.tools.sam)}"
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What decides the pictures besides the images, as JSON types."""
+        from synthgen.edges.model import digest
+
+        return {
+            "generator_sha256": digest(self.tools.generator),
+            "edges": f"{self.detector.name} {self.detector.sha256}".rstrip(),
+            "regions": self._regions_name,
+            "device": self.tools.device.partition(":")[0],
+        }
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the generator's pictures."""
+        return self.generator.size
+
+    def check(self, dataset: str, categories: Sequence[str]) -> None:
+        """Raise a UsageError unless the generator was trained on these categories."""
+        card = self.generator.card
+        strange = sorted(set(categories) - set(card.categories))
+        if card.dataset != dataset or strange:
+            raise UsageError(
+                f"--edge-generator {self.tools.generator}: was trained on {card.dataset} ({', '.join(card.categories)}), "
+                f"not on {dataset} ({', '.join(strange or categories)}). `synthgen train edge-generator` trains one for it."
+            )
+
+    def scene(self, normal: NormalImage) -> Scene:
+        """Edges and regions of a normal image, at the generator's size; from memory or from the disk if they are known."""
+        key = (normal.dataset, normal.category, normal.source, (normal.pixels.shape[0], normal.pixels.shape[1]))
+        if key not in self._scenes:
+            self._scenes[key] = self._known(normal)
+            if len(self._scenes) > _KEPT:
+                self._scenes.popitem(last=False)
+        self._scenes.move_to_end(key)
+        return self._scenes[key]
+
+    def kept(self, source: NormalSource, size: Size) -> Scene | None:
+        """The scene of an image that was read at a size, if it is in memory."""
+        return self._scenes.get((source.dataset, source.category, source.source, size))
+
+    def _known(self, normal: NormalImage) -> Scene:
+        """The scene, its foreground the whole image."""
+        from synthgen.edges.regions import Regions
+
+        height, width = self.size
+        edges, regions = f"{self.detector.name}-{self.detector.sha256}".rstrip("-"), self._regions_name.replace(" ", "-")
+        device, read = self.tools.device.partition(":")[0], "x".join(str(side) for side in normal.pixels.shape[:2])
+        key = f"{VERSION}-{edges}-{regions}-{device}-{read}-{height}x{width}"
+        place, pixels = cache.entry("scenes", key, normal.sha256), height * width
+        data = cache.load(place)
+        if data is None or len(data) != 2 * pixels + 1:
+            fine, found = self._worked_out(fit(normal.pixels, self.size))
+            data = fine.tobytes() + found.labels.tobytes() + bytes([found.available])
+            cache.store(place, data)
+        fine = np.frombuffer(data, np.uint8, pixels).reshape(height, width)
+        labels = np.frombuffer(data, np.uint8, pixels, pixels).reshape(height, width)
+        return Scene(
+            fine.astype(np.float32) * np.float32(1 / 255), Regions(labels, bool(data[-1])), np.ones((height, width), np.uint8)
+        )
+
+    def _worked_out(self, image: Image) -> tuple[NDArray[np.uint8], "Regions"]:
+        from synthgen.edges.regions import refine
+        from synthgen.edges.watershed import edge_segments
+
+        (edges,) = self.detector.detect([image])
+        masks, foreground = edge_segments(1 - edges.fused.astype(np.float32) / 255)
+        if self.tools.sam is not None:
+            masks = self._sam.masks(image)
+        return edges.fine, refine(masks, image, foreground)
+
+    @cached_property
+    def _sam(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        from synthgen.edges.sam import SamRegions
+
+        assert self.tools.sam is not None
+        return SamRegions(self.tools.sam, self.tools.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """What the edge edits of one category share; travels to worker processes.
+
+    Attributes:
+        tools: what the user brought.
+        sources: the category's normal images, all of which may lend edges.
+        size: (height, width) of the samples, at which images are read.
+        bit_depth: of 16-bit files.
+    """
+
+    tools: EdgeTools
+    sources: tuple[NormalSource, ...]
+    size: Size
+    bit_depth: int = 16
+
+    def workbench(self, normal: NormalImage, foreground: Mask) -> "Workbench":
+        """What the edits of one normal image work with.
+
+        Args:
+            normal: the image.
+            foreground: (H, W) uint8 {0, 1}, where its object is.
+        """
+        here = studio(self.tools)
+        others = {source.source: source for source in self.sources if source.source != normal.source}
+        scene = replace(here.scene(normal), foreground=fit_mask(foreground, here.size))
+        return Workbench(scene, Donors(tuple(others), partial(self._lent, others)), here)
+
+    def warm(self, source: NormalSource) -> None:
+        """Work out an image's edges and regions, for the cache. Raises InputDataError if it cannot be read."""
+        studio(self.tools).scene(read_normal(source, self.size, self.bit_depth))
+
+    def _lent(self, others: Mapping[str, NormalSource], name: str) -> Scene:
+        here, source = studio(self.tools), others[name]
+        known = here.kept(source, self.size)
+        return known or here.scene(read_normal(source, self.size, self.bit_depth))
+
+
+@dataclass(slots=True, eq=False)
+class Workbench:
+    """What the edge edits of one normal image work with.
+
+    Attributes:
+        scene: its edges, regions and foreground.
+        donors: the other images of its category.
+        studio: draws the pictures.
+        generated: the generator's picture of the unedited edges, once it was drawn.
+    """
+
+    scene: Scene
+    donors: Donors
+    studio: Studio
+    generated: Image | None = field(default=None)
+
+
+def draw_pictures(benches: Sequence[Workbench], maps: Sequence[EdgeMap]) -> list[Image]:
+    """The pictures of edited edge maps, one for each bench; those of the unedited maps are drawn with them, where missing."""
+    if not benches:
+        return []
+    missing = list({id(bench): bench for bench in benches if bench.generated is None}.values())
+    pictures = benches[0].studio.generator.draw([*(bench.scene.edges for bench in missing), *maps])
+    for bench, picture in zip(missing, pictures[: len(missing)], strict=True):
+        bench.generated = picture
+    return pictures[len(missing) :]
+
+
+def fit(image: Image, size: Size) -> Image:
+    """A picture at (height, width) `size`."""
+    if image.shape[:2] == size:
+        return image
+    smaller = size[0] <= image.shape[0] and size[1] <= image.shape[1]
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LANCZOS4), np.uint8)
+
+
+def fit_mask(mask: Mask, size: Size) -> Mask:
+    """A mask at (height, width) `size`."""
+    return np.asarray(cv2.resize(mask, size[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
