@@ -140,6 +140,11 @@ class Plan:
         images = [normal.pixels for normal in voters(self.recipe, category)] if asks else []
         return choose_method(self.recipe.foreground, hint, self.foreground_masks, images, self.sam)
 
+    def licence(self, scan: DatasetScan) -> str:
+        """What the samples of a dataset may be used for."""
+        edges = studio(self.edges).generator.card.edges_licence if self.edges is not None else ""
+        return f"{scan.licence}. {edges}" if edges else scan.licence
+
     def stage(self, dataset: str, category: str) -> Stage | None:
         """What the edge edits of a category work with; None where there are none."""
         return self._stages.get((dataset, category))

@@ -1,5 +1,6 @@
 """One sample of a finished dataset, made again from what its shard knows: the proof that it can be, and a look inside."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -80,16 +81,29 @@ def replay_from_shards(
         InputDataError: there is no such sample.
         UsageError: the dataset was made with foreground masks or SAM's weights, and these are not given.
     """
-    import json
-
     dataset = ShardDataset(path)
     if sample_id not in dataset.ids:
         raise InputDataError(f"{path}: has no sample {sample_id!r}.{suggest(sample_id, dataset.ids[:2000])}")
     stored = dataset[dataset.index(sample_id)]
     if stored.rejected.startswith("quarantined"):
         raise InputDataError(f"{sample_id}: was left out: {stored.rejected}. Making it again would kill this process too.")
-    config = json.loads(next(h for h in dataset.headers if h.category == stored.spec.category).config_json)
-    recipe = recipe_from_resolved(config)
+    prepared = prepare_again(dataset, stored, foreground_masks, sam_checkpoint, edges)
+    recipe = recipe_from_resolved(_config(dataset, stored))
+    again = make_sample(stored.spec, prepared, recipe.settings(stored.spec.type), recipe.seed)
+    from_seed = _equal(stored, again.image, again.mask) and json.loads(json.dumps(again.params)) == stored.params
+    from_params = bool(stored.rejected) or _equal(stored, *replay(prepared, stored))
+    return Replay(stored, from_seed, from_params)
+
+
+def prepare_again(
+    dataset: ShardDataset,
+    stored: Sample,
+    foreground_masks: Path | None = None,
+    sam_checkpoint: Path | None = None,
+    edges: EdgeTools | None = None,
+) -> PreparedNormal:
+    """The normal image of a stored sample with all that its types saw of it; see `replay_from_shards`."""
+    config = _config(dataset, stored)
     place = f"{stored.spec.dataset}/{stored.spec.category}"
     method = _method(config["foreground_methods"][place], foreground_masks, sam_checkpoint)
     normal = NormalImage(
@@ -97,11 +111,13 @@ def replay_from_shards(
     )
     foreground = find_foreground(normal, method)
     bench = _bench(dataset, normal, foreground.mask, config, edges) if TYPES[stored.spec.type].edits_edges else None
-    prepared = PreparedNormal(normal, Subject(normal.pixels, foreground.mask, config["materials"][place], bench), "")
-    again = make_sample(stored.spec, prepared, recipe.settings(stored.spec.type), recipe.seed)
-    from_seed = _equal(stored, again.image, again.mask) and json.loads(json.dumps(again.params)) == stored.params
-    from_params = bool(stored.rejected) or _equal(stored, *replay(prepared, stored))
-    return Replay(stored, from_seed, from_params)
+    return PreparedNormal(normal, Subject(normal.pixels, foreground.mask, config["materials"][place], bench), "")
+
+
+def _config(dataset: ShardDataset, stored: Sample) -> dict[str, Any]:
+    """What the dataset says about its making."""
+    header = next(one for one in dataset.headers if one.category == stored.spec.category)
+    return dict(json.loads(header.config_json))
 
 
 def _bench(

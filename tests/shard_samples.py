@@ -7,7 +7,7 @@ import numpy as np
 from synthgen.samples import NormalImage, Sample, SampleSpec
 from synthgen.shards import ShardHeader, ShardInfo, ShardWriter
 
-SURFACE_TYPES = ("crack", "dent")
+TYPES = ("crack", "dent")
 
 
 def make_header(size, **changes):
@@ -19,7 +19,7 @@ def make_header(size, **changes):
         "shard_index": 2,
         "generator": "synthgen 9",
     }
-    return ShardHeader(**{**facts, "image_size": size, "config_json": '{"a":1}', "types": SURFACE_TYPES, **changes})
+    return ShardHeader(**{**facts, "image_size": size, "config_json": '{"a":1}', "types": TYPES, **changes})
 
 
 def make_normal(size, number, seed=0):
@@ -33,9 +33,7 @@ def make_sample(normal, number, seed=0, kind="local"):
     """A sample; `kind` is "local", "whole" (every pixel may change) or "rejected"."""
     rng = np.random.default_rng([seed, 99, number])
     size = height, width = normal.pixels.shape[:2]
-    spec = SampleSpec(
-        f"set/nut/{number:04}", "set", "nut", normal.source, SURFACE_TYPES[number % 2], number % 3, size, "crack 1"
-    )
+    spec = SampleSpec(f"set/nut/{number:04}", "set", "nut", normal.source, TYPES[number % 2], number % 3, size, "crack 1")
     if kind == "rejected":
         empty = np.zeros(size, np.uint8)
         no_box = (0, 0, 0, 0)

@@ -130,6 +130,7 @@ LENGTHS = {
     "contamination": (lambda p: p.bodies[0][2], lambda p: p.width),
     "dent": (lambda p: p.radii[0],),
     "break": (lambda p: p.radius, lambda p: p.wall),
+    "zone": (lambda p: p.radii[0], lambda p: p.far - p.near),
 }
 
 

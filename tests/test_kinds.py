@@ -13,7 +13,7 @@ from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.anomalies.shapes import coverage, filled, jagged_outline, ribbon, streaks
 from synthgen.anomalies.subject import Subject
 
-OWN = ("spot", "scratch", "scuff", "stain", "contamination", "dent", "break")
+OWN = ("spot", "scratch", "scuff", "stain", "contamination", "dent", "break", "zone")
 
 
 def surface(side=192, colour=(120, 120, 120), noise=2.0, seed=0):

@@ -7,7 +7,7 @@ edits shapes that have nothing to do with the parts. The network was trained on 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
@@ -24,15 +24,12 @@ from synthgen.anomalies.contract import (
     TypeSettings,
 )
 from synthgen.anomalies.subject import Subject
-from synthgen.edges.editing import Edit, Odds, Placement, Shape, draw_edit, edited, grown, regions_area
+from synthgen.edges.editing import EdgeMap, Edit, Odds, Placement, Scene, Shape, draw_edit, edited, grown, regions_area
 from synthgen.edges.studio import Workbench, draw_pictures, fit, fit_mask
-from synthgen.edges.truth import Truth, find_truth, structural_difference
+from synthgen.edges.truth import Truth, find_truth, structural_difference, visible_change
 from synthgen.samples import Image, Mask
 
-if TYPE_CHECKING:
-    from synthgen.edges.editing import EdgeMap
-
-_SEAM, _SEAM_BLUR = 3, 1.5  # pixels at the generator's size around a mask, where generated turns into real
+_SEAM, _SEAM_BLUR = 2, 1.0  # pixels at the generator's size around a mask, where generated turns into real
 _RING = 12  # pixels around it whose colours the generated part is matched to
 
 
@@ -144,25 +141,30 @@ def _draw(semantic: bool) -> Callable[[np.random.Generator, Subject, EdgeSetting
             low, high = settings.shape_count_range
             odds = Odds(operations, shapes=int(rng.integers(low, high + 1)), shape_area=settings.shape_area_range)
         edit = draw_edit(rng, bench.scene, bench.donors, odds, semantic)
-        place = edit.placement
-        return EdgeParams(
-            style=settings.style,
-            operation=edit.operation,
-            where=edit.where,
-            labels=edit.labels,
-            shapes=tuple((one.kind, one.y, one.x, one.area, one.aspect, one.turn, one.seed) for one in edit.shapes),
-            donor=edit.donor,
-            flip_x=place.flip_x,
-            flip_y=place.flip_y,
-            zoom=place.zoom,
-            shift_y=place.shift_y,
-            shift_x=place.shift_x,
-            mode=settings.mode,
-            threshold=settings.threshold,
-            keep_difference=settings.keep_difference,
-        )
+        return params_of(edit, settings)
 
     return draw
+
+
+def params_of(edit: Edit, settings: EdgeSettings) -> EdgeParams:
+    """The parameters of an edit."""
+    place = edit.placement
+    return EdgeParams(
+        style=settings.style,
+        operation=edit.operation,
+        where=edit.where,
+        labels=edit.labels,
+        shapes=tuple((one.kind, one.y, one.x, one.area, one.aspect, one.turn, one.seed) for one in edit.shapes),
+        donor=edit.donor,
+        flip_x=place.flip_x,
+        flip_y=place.flip_y,
+        zoom=place.zoom,
+        shift_y=place.shift_y,
+        shift_x=place.shift_x,
+        mode=settings.mode,
+        threshold=settings.threshold,
+        keep_difference=settings.keep_difference,
+    )
 
 
 def render(subjects: Sequence[Subject], params: Sequence[EdgeParams]) -> list[Rendered]:
@@ -181,12 +183,32 @@ def render_one(subject: Subject, params: EdgeParams) -> Rendered:
     return render([subject], [params])[0]
 
 
-def steps(subject: Subject, params: EdgeParams) -> "tuple[EdgeMap, Mask, Image, Image, Truth]":
-    """What lies between a normal image and its edit: edited edges, edited area, generated normal, generated, truth."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Steps:
+    """What lies between a normal image and its edit, at the generator's size.
+
+    Attributes:
+        scene: edges and regions of the normal image.
+        edges: the edited edges.
+        area: (h, w) uint8 {0, 1}, where they were edited.
+        normal, picture: what the generator draws from both.
+        truth: the difference, and the mask.
+    """
+
+    scene: Scene
+    edges: EdgeMap
+    area: Mask
+    normal: Image
+    picture: Image
+    truth: Truth
+
+
+def steps(subject: Subject, params: EdgeParams) -> Steps:
+    """One edit, step by step."""
     bench = _bench(subject)
     edges, area = edited(bench.scene, bench.donors, params.edit)
     (picture,) = draw_pictures([bench], [edges])
-    return edges, area, _normal(bench), picture, _truth(bench, params, area, picture)
+    return Steps(bench.scene, edges, area, _normal(bench), picture, _truth(bench, params, area, picture))
 
 
 def _rendered(subject: Subject, bench: Workbench, params: EdgeParams, area: Mask, picture: Image) -> Rendered:
@@ -205,7 +227,9 @@ def _truth(bench: Workbench, params: EdgeParams, area: Mask, picture: Image) -> 
     removed = None
     if params.operation == "remove" and params.where == "semantic":
         removed = regions_area(bench.scene, None, params.edit)
-    return find_truth(structural_difference(_normal(bench), picture), area, removed, params.threshold)
+    normal = _normal(bench)
+    difference, change = structural_difference(normal, picture), visible_change(normal, picture)
+    return find_truth(difference, change, area, removed, params.threshold)
 
 
 def _whole(subject: Subject, picture: Image, mask: Mask, generated: Image, difference: NDArray[np.uint8] | None) -> Rendered:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften
 from synthgen.anomalies.blending import finish
@@ -16,6 +17,7 @@ from synthgen.anomalies.contract import (
     NOTHING,
     AnomalyType,
     PositiveRange,
+    Range,
     RelativeRange,
     Rendered,
     Share,
@@ -26,10 +28,11 @@ from synthgen.anomalies.contract import (
 )  # fmt: skip
 from synthgen.anomalies.shapes import Field, blotch_noise, coverage, ellipse_distance, streaks
 from synthgen.anomalies.subject import Subject
+from synthgen.samples import Mask
 
 _VARIANTS = {"side": 0.45, "strip": 0.25, "oval": 0.3}
 _DARKEST = 0.5  # of the surface's brightness, that a zone may take away: it is the same material
-_STEP = 8  # pixels between the places that stand for the part when a boundary is put
+_STEP, _FEWEST = 8, 100  # pixels between the places that stand for the part when a boundary is put; and how many are enough
 
 
 class ZoneSettings(TypeSettings):
@@ -43,11 +46,11 @@ class ZoneSettings(TypeSettings):
         bend_range: how far a boundary bulges, over the size of the part.
     """
 
-    area_range: RelativeRange = (0.04, 0.45)
+    area_range: RelativeRange = (0.02, 0.45)
     contrast_range: PositiveRange = (12, 70)
     bright_share: Share = 0.5
     texture_range: RelativeRange = (0.3, 3.0)
-    bend_range: tuple[float, float] = (0.0, 0.2)
+    bend_range: Range = (0.0, 0.2)
 
 
 STRENGTHS = {
@@ -91,7 +94,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
     variant = odds_of(rng, _VARIANTS)
     y, x = subject.structured_place(rng, 0.2)
     scale, share = subject.scale, log_uniform(rng, settings.area_range)
-    inside = np.argwhere(subject.foreground[::_STEP, ::_STEP]) * _STEP - np.array(subject.foreground.shape) / 2
+    inside = _places(subject.foreground) - np.array(subject.foreground.shape) / 2
     # boundaries follow the passes of a tool, which the surface's own lines show
     along = subject.edge_direction(y, x)[0] + (np.pi / 2 if rng.random() < 0.5 else 0)
     turn = round(float(along + rng.normal(0, 0.06) if rng.random() < 0.7 else rng.uniform(0, np.pi)), 4)
@@ -99,7 +102,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
         turn = round(turn + float(np.pi), 4)
     first = 1 - share if variant == "side" else rng.uniform(0, 1 - share)
     near, far = _quantiles(inside, turn, first, 1.0 if variant == "side" else first + share)
-    radius = float(np.sqrt(share * subject.foreground.sum() / np.pi))
+    radius = max(float(np.sqrt(share * subject.foreground.sum() / np.pi)), 1.0)
     elongation = log_uniform(rng, (1.0, 3.0))
     contrast = signed_contrast(rng, subject, (y, x), settings.contrast_range, settings.bright_share, 40 * scale, 0.8)
     contrast = max(contrast, round(-_DARKEST * subject.brightness_around(y, x, 40 * scale), 4))
@@ -149,6 +152,14 @@ def render_one(subject: Subject, params: ZoneParams) -> Rendered:
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
+def _places(foreground: Mask) -> NDArray[np.intp]:
+    """(n, 2) rows and columns that stand for the part."""
+    few: NDArray[np.intp] = np.argwhere(foreground[::_STEP, ::_STEP]) * _STEP
+    if len(few) < _FEWEST:
+        few = np.argwhere(foreground)
+    return few if len(few) else np.zeros((1, 2), np.intp)  # nothing is the part: nothing will change
+
+
 def _depth(params: ZoneParams, box: tuple[int, int, int, int], size: tuple[int, ...]) -> Field:
     """(h, w) float32: pixels inside the boundary; negative outside."""
     if params.variant == "oval":
@@ -163,7 +174,7 @@ def _depth(params: ZoneParams, box: tuple[int, int, int, int], size: tuple[int, 
     return depth if params.variant == "side" else np.minimum(depth, np.float32(params.far) - across)
 
 
-def _quantiles(inside: np.ndarray[tuple[int, ...], np.dtype[np.float64]], turn: float, *shares: float) -> tuple[float, float]:
+def _quantiles(inside: NDArray[np.float64], turn: float, *shares: float) -> tuple[float, float]:
     """Distances along a direction below which these shares of the places lie."""
     across = inside[:, 1] * np.cos(turn) + inside[:, 0] * np.sin(turn)
     near, far = np.quantile(across, np.clip(shares, 0, 1))

@@ -21,6 +21,7 @@ from synthgen.errors import StorageError, SynthgenError
 from synthgen.plan import Plan, PlannedShard
 
 _POLL_SECONDS = 0.2
+_WARMED_AT_ONCE = 8  # images of one task
 _MOST_DEATHS = 20  # of one shard's workers, before the build gives up
 _TRIES_PER_SAMPLE = 2
 _KILLER = "quarantined: making it killed the worker process"
@@ -79,6 +80,7 @@ def build(
     progress: Progress | None = None,
     opener: Opener = open_loky,
     part: Part | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> BuildResult:
     """Make what is missing of a plan in a folder.
 
@@ -90,6 +92,7 @@ def build(
         opener: opens the workers: `open_loky`, or what `dask_opener` gives.
         part: make only these shards of the plan, beside other builds of other parts; a build without it, once all parts
             are there, writes the manifest.
+        say: hears how far the work before the first sample is.
 
     Raises:
         UsageError: the folder belongs to something else.
@@ -103,6 +106,8 @@ def build(
         check_space(out, sum(_least_bytes(plan, shard) for shard in missing))
         already = sum(len(shard) for shard in shards if shard.name in done)
         run = _Run(plan, folder, progress or (lambda _: None), already, opener)
+        if missing:
+            run.warm(missing, jobs or usable_cores(), say)
         done.update(run.make(missing, jobs or usable_cores()))
         reports = [done[shard.name] for shard in shards]
         if part is None:
@@ -129,7 +134,32 @@ class _Run:
         self._samples = self._told = already
         self._reports: dict[str, ShardReport] = {}
         self._methods = plan.methods if plan.shards else {}
-        self._licences = {scan.dataset: scan.licence for scan in plan.scans}
+        self._licences = {scan.dataset: plan.licence(scan) for scan in plan.scans}
+
+    def warm(self, shards: list[PlannedShard], jobs: int, say: Callable[[str], None]) -> None:
+        """Work out edges and regions of all images that may lend theirs, so that no two workers do it twice.
+
+        What goes wrong here goes wrong again, and is dealt with, where samples are made.
+        """
+        stages = {self._plan.stage(shard.dataset, shard.category) for shard in shards}
+        batches = [
+            (stage, stage.sources[start : start + _WARMED_AT_ONCE])
+            for stage in sorted((stage for stage in stages if stage and stage.sources), key=lambda one: one.sources[0].category)
+            for start in range(0, len(stage.sources), _WARMED_AT_ONCE)
+        ]
+        if not batches:
+            return
+        total, ready = sum(len(sources) for _, sources in batches), 0
+        with self._open(min(jobs, len(batches))) as workers:
+            waiting = {workers.submit(stage.warm, sources) for stage, sources in batches}
+            while waiting:
+                finished, waiting = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                workers.check()
+                if any(future.exception() is not None for future in finished):
+                    return
+                ready += sum(future.result() for future in finished)
+                if finished:
+                    say(f"edges and regions: {ready} of {total} images")
 
     def make(self, shards: list[PlannedShard], jobs: int) -> dict[str, ShardReport]:
         """Make all of them, and return their reports by name."""

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from synthgen.cli import options as o
 from synthgen.cli.app import Json, console, print_json, stdout_console
 from synthgen.errors import InputDataError, IntegrityError, UsageError, suggest
 
@@ -127,6 +128,13 @@ def view(
     type_: Annotated[str | None, typer.Option("--types", "--type", help="Comma-separated; default: all.")] = None,
     n: Annotated[int, typer.Option("-n", min=1, max=200, help="Samples of each category and type.")] = 4,
     per_row: Annotated[int, typer.Option(min=1, max=12, help="Samples in a row.")] = 4,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Of edge edits, every step from the normal image on; needs what the build had.")
+    ] = False,
+    edge_generator: o.EdgeGenerator = None,
+    weights: o.WeightsOption = None,
+    sam_checkpoint: o.SamCheckpoint = None,
+    device: o.DeviceOption = "auto",
 ) -> None:
     """Write a contact sheet: each sample whole with its mask outlined, and close up.
 
@@ -135,7 +143,7 @@ def view(
       synthgen view synthgen-out/visa --type crack -n 8 -o cracks.png
     """
     from synthgen.anomalies.registry import canonical_type
-    from synthgen.cli.making import write_sheet
+    from synthgen.cli.making import write_sheet, write_steps
     from synthgen.report.sheet import Selection
 
     if out.suffix.lower() != ".png":
@@ -144,7 +152,12 @@ def view(
         raise InputDataError(f"--out {out}: there is no folder {out.absolute().parent}.")
     categories = tuple(part.strip() for part in category.split(",")) if category else ()
     types = tuple(canonical_type(part) for part in type_.split(",")) if type_ else ()
-    typer.echo(str(write_sheet(folder, out, Selection(categories, types, n), per_row)))
+    selection = Selection(categories, types, n)
+    if steps:
+        tools = o.edge_tools(edge_generator, weights or (), sam_checkpoint, device)
+        typer.echo(str(write_steps(folder, out, selection, tools, sam_checkpoint)))
+    else:
+        typer.echo(str(write_sheet(folder, out, selection, per_row)))
 
 
 def diff(

@@ -13,7 +13,10 @@ from synthgen.errors import InputDataError, IntegrityError, PartialBuildError, S
 if TYPE_CHECKING:
     from synthgen.build import BuildResult, Part
     from synthgen.build.backends import Opener
+    from synthgen.edges.studio import EdgeTools
     from synthgen.plan import Plan
+    from synthgen.report.sheet import Selection
+    from synthgen.shards import ShardDataset
 
 
 def build(
@@ -202,21 +205,47 @@ def replay(
         )
 
 
-def write_sheet(folder: Path, path: Path, selection: Any, per_row: int = 4) -> Path:
+def write_sheet(folder: Path, path: Path, selection: "Selection", per_row: int = 4) -> Path:
     """Write a contact sheet of a dataset, and return its path."""
-    from synthgen.report.sheet import choose, contact_sheet, save_sheet
+    from synthgen.report.sheet import contact_sheet, save_sheet
     from synthgen.shards import ShardDataset
 
     dataset = ShardDataset(folder)
+    save_sheet(path, contact_sheet([dataset[number] for number in _chosen(folder, dataset, selection)], per_row))
+    return path
+
+
+def write_steps(
+    folder: Path, path: Path, selection: "Selection", tools: "EdgeTools | None", sam_checkpoint: Path | None
+) -> Path:
+    """Write a sheet of the steps of a dataset's edge edits, and return its path."""
+    from synthgen.anomalies.registry import TYPES
+    from synthgen.replaying import prepare_again
+    from synthgen.report.sheet import save_sheet
+    from synthgen.report.steps import steps_sheet
+    from synthgen.shards import ShardDataset
+
+    dataset = ShardDataset(folder)
+    samples = [dataset[number] for number in _chosen(folder, dataset, selection)]
+    edits = [sample for sample in samples if TYPES[sample.spec.type].edits_edges]
+    if not edits:
+        raise InputDataError(f"{folder}: no edge edits are among these samples; --steps shows nothing else.")
+    prepared = [prepare_again(dataset, sample, None, sam_checkpoint, tools).subject for sample in edits]
+    save_sheet(path, steps_sheet(list(zip(edits, prepared, strict=True))))
+    return path
+
+
+def _chosen(folder: Path, dataset: "ShardDataset", selection: "Selection") -> list[int]:
+    """Numbers of the samples to show."""
+    from synthgen.report.sheet import choose
+
     if not len(dataset):
         raise InputDataError(f"{folder}: there are no samples in it.")
-    categories = [str(name).rsplit("/", 3)[0].split("/", 1)[1] for name in dataset.column("sample_id")]
+    categories = dataset.column("category").tolist()
     for name in selection.categories:
         if name not in categories:
             raise InputDataError(f"--category {name}: {folder} has no such category.{suggest(name, sorted(set(categories)))}")
-    chosen = choose(categories, dataset.column("type").tolist(), dataset.column("label").tolist(), selection)
-    save_sheet(path, contact_sheet([dataset[number] for number in chosen], per_row))
-    return path
+    return choose(categories, dataset.column("type").tolist(), dataset.column("label").tolist(), selection)
 
 
 def _refuse_inside(folder: Path, made: "Plan", root: Path | None, in_recipe: bool) -> None:
@@ -236,7 +265,7 @@ def _run(
     """Build with a progress bar (on a terminal) or a line now and then, and say what was found before."""
     from synthgen.build.backends import open_loky
     from synthgen.build.driver import InterruptedBuildError, build
-    from synthgen.cli.progress import progress_display
+    from synthgen.cli.progress import occasionally, progress_display
     from synthgen.report.tables import scan_table
 
     talk = console()
@@ -248,7 +277,7 @@ def _run(
     try:
         total = sum(len(shard) for shard in (part.of(made) if part else made.shards))
         with progress_display(total) as advance:
-            result = build(made, folder, jobs, advance, opener or open_loky, part)
+            result = build(made, folder, jobs, advance, opener or open_loky, part, occasionally(talk))
     except InterruptedBuildError as error:
         command = " ".join(_quoted(argument) for argument in ["synthgen", *sys.argv[1:]])
         name = str(error)
@@ -295,7 +324,12 @@ def _judge(made: "Plan", result: "BuildResult") -> None:
     raise PartialBuildError(
         f"{missing} of {result.planned} samples could not be made, more than "
         f"--max-rejected {made.recipe.max_rejected}:{lines}\n"
-        "Try --strength strong for faint surfaces, another --foreground, or allow more with --max-rejected."
+        + (
+            "Train the generator longer (`synthgen view --steps` shows what it draws), lower --set logical.threshold, "
+            if made.edges is not None
+            else "Try --strength strong for faint surfaces, another --foreground, "
+        )
+        + "or allow more with --max-rejected."
     )
 
 

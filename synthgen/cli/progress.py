@@ -4,10 +4,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from synthgen.cli.app import console
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 _SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_WORDS = 5.0
 
 
 @contextmanager
@@ -35,6 +40,19 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console(), transient=True, speed_estimate_period=60) as progress:
         task = progress.add_task("", total=total)
         yield lambda made: progress.update(task, completed=made)
+
+
+def occasionally(talk: "Console") -> Callable[[str], None]:
+    """Gives a function that says every few seconds how far something is, and at once what is not used."""
+    last = time.monotonic()
+
+    def say(text: str) -> None:
+        nonlocal last
+        if text.startswith("not used") or time.monotonic() - last > _SECONDS_BETWEEN_WORDS:
+            talk.print(text, markup=False)
+            last = time.monotonic()
+
+    return say
 
 
 def _lines(total: int) -> Callable[[int], None]:

@@ -7,6 +7,7 @@ import typer
 
 from synthgen.cli import options as o
 from synthgen.cli.app import Json, console, print_json
+from synthgen.cli.progress import occasionally
 from synthgen.errors import UsageError, suggest
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ def train(
     paths = o.weights_of(weights)
     changes = _changes(settings or [])
     if size is not None:
-        changes["size"] = o.size_of(size)
+        side = o.size_of(size)
+        changes["size"] = (side, side) if isinstance(side, int) else side
     chosen = choose_perceptual(
         make_config(config or ("gpu_small" if on_gpu else "cpu"), changes), paths.get("vgg"), paths.get("pidinet")
     )
@@ -82,8 +84,8 @@ def train(
     found = scan(dataset, root, o.names_of(categories))
     sources = [source for category in found.categories for source in category.used]
     learned, held = split(sources)
-    pictures = read_pairs(learned, chosen.size, bit_depth, detector, on_gpu, _Now(talk))
-    unseen = read_pairs(held, chosen.size, bit_depth, detector, on_gpu, _Now(talk)) if held else pictures
+    pictures = read_pairs(learned, chosen.size, bit_depth, detector, on_gpu, occasionally(talk))
+    unseen = read_pairs(held, chosen.size, bit_depth, detector, on_gpu, occasionally(talk)) if held else pictures
     names = tuple(category.name for category in found.categories)
     card = ModelCard(chosen, dataset, names, found.licence, detector.name, detector.sha256, detector.licence, {})
     facts = card.to_json() | {
@@ -112,20 +114,6 @@ def train(
     talk.print(f"{which}: mean difference {card.measured['l1']:.3f} of 1, structural similarity {card.measured['ssim']:.2f}")
     talk.print(f"next: synthgen build --dataset {dataset} --types logical,structural --edge-generator {folder}", markup=False)
     print_json({"run": str(folder)} | card.measured) if json else typer.echo(str(folder))
-
-
-class _Now:
-    """Says how far something is: now and then, and at its end."""
-
-    def __init__(self, talk: Any) -> None:
-        import time
-
-        self._talk, self._clock, self._last = talk, time.monotonic, time.monotonic()
-
-    def __call__(self, text: str) -> None:
-        if text.startswith("not used") or self._clock() - self._last > 5:
-            self._talk.print(text, markup=False)
-            self._last = self._clock()
 
 
 def _say_edges(detector: "EdgeDetector") -> None:

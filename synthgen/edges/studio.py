@@ -6,6 +6,7 @@ regions are worked out once per image and kept on disk.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from synthgen import cache
 from synthgen.datasets import NormalSource, read_normal
 from synthgen.edges.detector import EdgeDetector, make_detector
 from synthgen.edges.editing import Donors, EdgeMap, Scene
-from synthgen.errors import UsageError
+from synthgen.errors import InputDataError, UsageError
 from synthgen.samples import Image, Mask, NormalImage, Size
 
 if TYPE_CHECKING:
@@ -111,7 +112,11 @@ class Studio:
         return self.generator.size
 
     def check(self, dataset: str, categories: Sequence[str]) -> None:
-        """Raise a UsageError unless the generator was trained on these categories."""
+        """Raise a UsageError unless the generator was trained on these categories, and SAM is there where it was asked for."""
+        if self.tools.sam is not None:
+            from synthgen.edges.sam import require
+
+            require(self.tools.sam)
         card = self.generator.card
         strange = sorted(set(categories) - set(card.categories))
         if card.dataset != dataset or strange:
@@ -200,9 +205,12 @@ class Stage:
         scene = replace(here.scene(normal), foreground=fit_mask(foreground, here.size))
         return Workbench(scene, Donors(tuple(others), partial(self._lent, others)), here)
 
-    def warm(self, source: NormalSource) -> None:
-        """Work out an image's edges and regions, for the cache. Raises InputDataError if it cannot be read."""
-        studio(self.tools).scene(read_normal(source, self.size, self.bit_depth))
+    def warm(self, sources: Sequence[NormalSource]) -> int:
+        """Work out some images' edges and regions, for the cache; how many there are. The build reports unreadable ones."""
+        for source in sources:
+            with suppress(InputDataError):
+                studio(self.tools).scene(read_normal(source, self.size, self.bit_depth))
+        return len(sources)
 
     def _lent(self, others: Mapping[str, NormalSource], name: str) -> Scene:
         here, source = studio(self.tools), others[name]

@@ -20,8 +20,9 @@ Difference = NDArray[np.float32]
 
 _WINDOW, _SIGMA = (11, 11), 1.5
 _C1, _C2 = 0.01**2, 0.03**2
+_SEEN = 12.0  # gray levels
 
-_NEAR, _CLOSE, _OPEN, _FAR = 5, 3, 1, 12  # pixels at 256
+_RIM, _NEAR, _CLOSE, _OPEN, _FAR = 3, 5, 3, 1, 12  # pixels at 256
 _SMALLEST_PIECE, _SMALLEST = 0.0005, 0.001  # of the picture
 _LEAST_OF_AREA = 0.1  # of what was edited
 _MEAN_OUTSIDE, _LEVEL_OUTSIDE, _SHARE_OUTSIDE = 0.15, 0.5, 0.02
@@ -53,21 +54,30 @@ def structural_difference(one: Image, other: Image) -> Difference:
     return np.asarray(np.clip(1 - same.mean(-1), 0, 1), np.float32)
 
 
-def find_truth(difference: Difference, area: Mask, removed: Mask | None, level: float) -> Truth:
+def visible_change(one: Image, other: Image) -> Difference:
+    """(h, w) float32 gray levels: the largest change of a channel, smoothed by a pixel's width."""
+    change = cv2.absdiff(one, other).max(-1).astype(np.float32)
+    return np.asarray(cv2.GaussianBlur(change, (0, 0), max(min(change.shape) / SIDE, 0.4)), np.float32)
+
+
+def find_truth(difference: Difference, change: Difference, area: Mask, removed: Mask | None, level: float) -> Truth:
     """The mask of an edit.
 
     Args:
-        difference: (h, w) float32 between generated normal and edited picture.
+        difference: (h, w) float32 between generated normal and edited picture. Its window makes it reach some pixels beyond
+            what has changed, and on plain ground it takes the faintest pattern for a change; hence `change`.
+        change: (h, w) float32 gray levels between them; what cannot be seen is not labelled.
         area: (h, w) uint8 {0, 1}, where the edges were edited.
         removed: (h, w) uint8 {0, 1}, the parts that were taken away as a whole, without a margin; None for other edits.
         level: difference from which on a pixel counts as changed.
     """
     scale, pixels = min(area.shape) / SIDE, area.size
-    mask = (difference > level).astype(np.uint8) & grown(area, _NEAR * scale)
+    mask = ((difference > level) & (change >= _SEEN)).astype(np.uint8) & grown(area, _NEAR * scale)
     mask = _filled(_morphed(mask, cv2.MORPH_CLOSE, _CLOSE * scale))
     mask = drop_specks(_morphed(mask, cv2.MORPH_OPEN, _OPEN * scale), _SMALLEST_PIECE * pixels)
     if removed is not None:
-        mask |= removed & _hull(mask & removed)  # a part that is gone is gone as a whole, also where the floor looks alike
+        mask &= grown(removed, _RIM * scale)
+        mask |= _completed(mask, removed)  # a part that is gone is gone as a whole, also where the floor looks like it
     return Truth(mask, difference, _refusal(mask, difference, area, scale))
 
 
@@ -99,7 +109,12 @@ def _filled(mask: Mask) -> Mask:
     return np.asarray(cv2.drawContours(mask.copy(), outlines, -1, 1, cv2.FILLED), np.uint8)
 
 
-def _hull(mask: Mask) -> Mask:
-    """Each connected component's convex hull."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(cv2.drawContours(mask.copy(), [cv2.convexHull(one) for one in outlines], -1, 1, cv2.FILLED), np.uint8)
+def _completed(mask: Mask, removed: Mask) -> Mask:
+    """Of each part, what lies within the convex hull of its changed pixels."""
+    whole = np.zeros_like(mask)
+    count, parts = cv2.connectedComponents(removed)
+    for number in range(1, count):
+        changed = cv2.findNonZero(((parts == number) & (mask > 0)).astype(np.uint8))
+        if changed is not None:
+            cv2.fillConvexPoly(whole, cv2.convexHull(changed), 1)
+    return np.asarray(whole & removed, np.uint8)

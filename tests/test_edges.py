@@ -1,0 +1,290 @@
+"""Edge edits end to end: a generator is trained, anomalies are built with it, and replayed; and all that can go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from commands import synthgen
+from edge_scenes import SIDE, SMALL, build, train, write_scenes
+
+from synthgen.edges.model import load_generator, read_card, save_generator
+from synthgen.edges.pidinet import PiDiNet
+from synthgen.edges.studio import EdgeTools, studio
+from synthgen.errors import InputDataError, IntegrityError, UsageError
+from synthgen.plan import make_plan
+from synthgen.recipe import make_recipe
+from synthgen.shards import ShardDataset
+from synthgen.synthesis import SynthesisDataset
+
+THRESHOLDS = {"logical": {"threshold": 0.15}, "structural": {"threshold": 0.15}}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return write_scenes(tmp_path_factory.mktemp("scenes"))
+
+
+@pytest.fixture(scope="module")
+def generator(root, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "scenes"
+    done = train(root, out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out)
+    assert "no weights" in done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def built(root, generator, tmp_path_factory):
+    out = tmp_path_factory.mktemp("built") / "set"
+    done = build(root, out, generator, "--per-image", 2, "--jobs", 1)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def plan_of(root, generator, **changes):
+    recipe = make_recipe({"datasets": ["folder"], "types": THRESHOLDS, "per_image": 2, "size": SIDE} | changes)
+    return make_plan(recipe, {"folder": root}, edges=EdgeTools(generator))
+
+
+def test_a_training_leaves_a_model_a_log_and_pictures_to_look_at(generator):
+    card = read_card(generator)
+    assert card.dataset == "folder"
+    assert card.categories == ("scene",)
+    assert card.edges == "soft"
+    assert 0 < card.measured["l1"] < 1
+    assert (generator / "samples.png").is_file()
+    assert any((generator / "tensorboard").iterdir())
+    lines = [json.loads(line) for line in (generator / "log.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, len(lines) + 1))
+    assert lines[-1]["loss_perceptual"] < lines[0]["loss_perceptual"]
+    assert not (generator / "checkpoint.safetensors").exists()
+    drawn = load_generator(generator).draw([np.ones((SIDE, SIDE), np.float32)] * 3)
+    assert [picture.shape for picture in drawn] == [(SIDE, SIDE, 3)] * 3
+    assert np.array_equal(drawn[0], drawn[1])
+
+
+def test_a_finished_training_is_not_done_again_and_another_is_refused(root, generator):
+    before = (generator / "model.safetensors").stat().st_mtime_ns
+    assert train(root, generator).returncode == 0
+    assert (generator / "model.safetensors").stat().st_mtime_ns == before
+    other = train(root, generator, 61)
+    assert other.returncode == 2
+    assert "steps" in other.stderr
+
+
+def test_a_training_that_is_killed_resumes_to_the_same_bytes(root, generator, tmp_path):
+    out = tmp_path / "killed"
+    script = (
+        "import os, signal, sys; import synthgen.edges.training as t; t._CHECKPOINT_SECONDS = 0; "
+        "watch = t._Training._epoch; "
+        "t._Training._epoch = lambda self, n: os.kill(os.getpid(), signal.SIGKILL) if n == 9 else watch(self, n); "
+        "from synthgen.cli import main; main()"
+    )
+    arguments = ["train", "edge-generator", "--dataset", "folder", "--root", str(root), "--out", str(out), *SMALL]
+    arguments += ["--set", "steps=60", "--device", "cpu"]
+    killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False, timeout=300)
+    assert killed.returncode == -signal.SIGKILL
+    assert (out / "checkpoint.safetensors").is_file()
+    assert not (out / "model.safetensors").exists()
+    assert train(root, out).returncode == 0
+    assert (out / "model.safetensors").read_bytes() == (generator / "model.safetensors").read_bytes()
+
+
+def test_samples_keep_the_promises_of_all_samples(built):
+    samples = ShardDataset(built)
+    assert {sample.spec.type for sample in samples} == {"logical", "structural"}
+    accepted = [sample for sample in samples if not sample.rejected]
+    assert len(accepted) >= len(samples) // 2
+    for sample in accepted:
+        changed = (sample.image != sample.normal).any(-1)
+        assert changed[sample.mask > 0].all()
+        largest = np.abs(sample.image.astype(int) - sample.normal).max(-1)
+        assert largest[sample.mask == 0].max() < 6  # what can be seen is in the mask
+        assert sample.generated is None
+        assert sample.params["operation"] in ("remove", "replace", "merge")
+    assert synthgen("verify", built).returncode == 0
+
+
+def test_bytes_depend_on_nothing_but_the_recipe(root, generator, built, tmp_path):
+    assert build(root, tmp_path / "two", generator, "--per-image", 2, "--jobs", 2, "--samples-per-shard", 8).returncode == 0
+    ours, theirs = ShardDataset(built), ShardDataset(tmp_path / "two")
+    in_memory = SynthesisDataset(plan_of(root, generator))
+    assert len(ours) == len(theirs) == len(in_memory) == 40
+    for one, other, made in zip(ours, theirs, in_memory, strict=True):
+        assert one.spec == other.spec == made.spec
+        assert np.array_equal(one.image, other.image)
+        assert np.array_equal(one.image, made.image)
+        assert np.array_equal(one.mask, made.mask)
+        assert one.params == json.loads(json.dumps(made.params))
+
+
+def test_more_samples_per_image_change_none_of_the_others(root, generator, built):
+    more = {sample.spec.sample_id: sample for sample in SynthesisDataset(plan_of(root, generator, per_image=3))}
+    for sample in ShardDataset(built):
+        assert np.array_equal(sample.image, more[sample.spec.sample_id].image)
+
+
+def test_edges_and_regions_are_worked_out_once(root, generator, built, monkeypatch):
+    here = studio(EdgeTools(generator, device="cpu"))
+    monkeypatch.setattr(type(here), "_worked_out", lambda *_: pytest.fail("it is in the cache"))
+    here._scenes.clear()
+    assert len([*SynthesisDataset(plan_of(root, generator))][:4]) == 4
+
+
+def test_a_sample_replays_from_its_seed_and_from_its_parameters(built, generator):
+    names = [sample.spec.sample_id for sample in ShardDataset(built) if not sample.rejected]
+    for name in (names[0], names[-1]):
+        done = synthgen("replay", name, "--in", built, "--edge-generator", generator, "--device", "cpu")
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert told["same_from_seed"]
+        assert told["same_from_params"]
+    without = synthgen("replay", names[0], "--in", built)
+    assert without.returncode == 2
+    assert "--edge-generator" in without.stderr
+
+
+def test_the_papers_mode_keeps_whole_generated_pictures_and_their_normals(root, generator, tmp_path):
+    out = tmp_path / "paper"
+    asked = [f"{kind}.{setting}" for kind in THRESHOLDS for setting in ("mode=paper", "keep_difference=true")]
+    paper = [part for one in asked for part in ("--set", one)]
+    assert build(root, out, generator, "--per-image", 1, *paper).returncode == 0
+    assert synthgen("verify", out).returncode == 0
+    samples = [sample for sample in ShardDataset(out) if not sample.rejected]
+    assert samples
+    for sample in samples:
+        assert sample.box == (0, 0, SIDE, SIDE)
+        assert sample.generated is not None
+        assert not np.array_equal(sample.generated, sample.normal)
+        far = np.abs(sample.image.astype(int) - sample.generated).mean(-1)[sample.mask == 0].mean()
+        assert far < np.abs(sample.image.astype(int) - sample.generated).mean(-1)[sample.mask > 0].mean()
+        assert sample.difference is not None
+        assert ((sample.difference > 0.15 * 255) & (sample.mask > 0)).sum() > 0.5 * sample.area
+    name = samples[0].spec.sample_id
+    assert synthgen("replay", name, "--in", out, "--edge-generator", generator, "--device", "cpu").returncode == 0
+    with h5py.File(next(out.glob("*.h5"))) as file:
+        assert {"generated_index", "ssim_diff"} <= set(file)
+        assert len(np.unique(file["generated_index"][:])) <= 10
+    made = {sample.spec.sample_id: sample for sample in SynthesisDataset(plan_of(
+        root, generator, per_image=1,
+        types={kind: {"threshold": 0.15, "mode": "paper", "keep_difference": True} for kind in THRESHOLDS},
+    ))}  # fmt: skip
+    for sample in samples:
+        assert np.array_equal(sample.image, made[sample.spec.sample_id].image)
+        assert np.array_equal(sample.generated, made[sample.spec.sample_id].generated)
+        assert np.array_equal(sample.difference, made[sample.spec.sample_id].difference)
+
+
+def test_samples_may_be_larger_than_what_the_generator_draws(root, generator):
+    samples = SynthesisDataset(plan_of(root, generator, size=(96, 128), per_image=1))
+    made = [sample for sample in samples[:6] if not sample.rejected]
+    assert made
+    assert all(sample.image.shape == (96, 128, 3) and sample.mask.shape == (96, 128) for sample in made)
+
+
+def test_a_single_picture_can_only_lose_edges(generator, tmp_path):
+    alone = write_scenes(tmp_path, 1)
+    samples = SynthesisDataset(plan_of(alone, generator, per_image=6))
+    assert {sample.params["operation"] for sample in samples if not sample.rejected} <= {"remove"}
+
+
+def test_what_does_not_fit_is_refused_with_the_way_out(root, generator, built, tmp_path):
+    cases = [
+        (("--types", "logical"), 2, "synthgen train edge-generator"),
+        (("--types", "logical", "--edge-generator", tmp_path / "none"), 3, "no trained generator"),
+        (("--types", "crack", "--edge-generator", generator), 2, "--types logical,structural"),
+        (("--types", "crack", "--weights", "pidinet=x.pth"), 2, "--edge-generator"),
+        (("--types", "logical", "--edge-generator", generator, "--weights", "edges=x"), 2, "pidinet=FILE"),
+        (("--types", "logical", "--edge-generator", generator, "--layout", "dense", "--set", "logical.mode=paper"), 2, "delta"),
+        (("--types", "auto,logical", "--edge-generator", generator), 2, "weight"),
+        (("--types", "logical", "--edge-generator", generator, "--sam-checkpoint", tmp_path / "sam.pth"), 2, "SAM"),
+    ]
+    for more, status, said in cases:
+        done = synthgen("build", "--dataset", "folder", "--root", root, "--out", tmp_path / "out", "--device", "cpu", *more)
+        assert done.returncode == status, (more, done.stderr)
+        assert said in done.stderr, (more, done.stderr)
+        assert not (tmp_path / "out").exists()
+    other = synthgen("build", "--dataset", "demo", "--categories", "gear", "--types", "logical", "--edge-generator", generator)
+    assert other.returncode == 2
+    assert "was trained on folder" in other.stderr
+    assert synthgen("train", "npc", "--dataset", "demo").returncode == 2
+
+
+def test_a_model_file_that_is_damaged_or_another_is_refused(generator, tmp_path):
+    whole = (generator / "model.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(IntegrityError, match=r"cut\.safetensors"):
+        load_generator(tmp_path / "cut.safetensors")
+    with pytest.raises(InputDataError, match="no trained generator"):
+        load_generator(tmp_path / "none")
+    loaded = load_generator(generator)
+    card = loaded.card.to_json()
+    for change, said in [
+        ({"polarity": "black_background"}, "polarity"),
+        ({"format": "detectors-run"}, "not an edge-to-image generator"),
+        ({"config": card["config"] | {"width": 9}}, "its weights are not"),
+        ({"config": {}}, "does not say all"),
+    ]:
+        from synthgen.training.folder import save_tensors
+
+        save_tensors(tmp_path / "changed.safetensors", loaded.network.state_dict(), card | change)
+        with pytest.raises(IntegrityError, match=said):
+            load_generator(tmp_path / "changed.safetensors")
+    save_generator(tmp_path / "same.safetensors", loaded.network.state_dict(), loaded.card)
+    assert load_generator(tmp_path / "same.safetensors").card == loaded.card
+
+
+def test_other_edges_than_the_generator_learned_from_are_refused(root, generator, tmp_path):
+    torch.manual_seed(0)
+    torch.save({"state_dict": PiDiNet(20, 8).state_dict()}, tmp_path / "tiny.pth")
+    with pytest.raises(UsageError, match="was trained on the edges of 'soft'"):
+        make_plan(
+            make_recipe({"datasets": ["folder"], "types": ["logical"], "size": SIDE}),
+            {"folder": root},
+            edges=EdgeTools(generator, tmp_path / "tiny.pth"),
+        )
+
+
+def test_a_generator_that_learned_from_pidinet_says_its_licence(root, tmp_path):
+    torch.manual_seed(0)
+    torch.save({"state_dict": PiDiNet(20, 8).state_dict()}, tmp_path / "tiny.pth")
+    weights = ("--weights", f"pidinet={tmp_path / 'tiny.pth'}")
+    done = train(root, tmp_path / "run", 6, *weights, "--set", "perceptual=pidinet")
+    assert done.returncode == 0, done.stderr
+    assert "research purposes only" in done.stderr
+    assert "research purposes only" in read_card(tmp_path / "run").edges_licence
+    made = build(root, tmp_path / "set", tmp_path / "run", *weights, "--per-image", 1, types="structural")
+    assert made.returncode == 0, made.stderr
+    assert "research purposes only" in ShardDataset(tmp_path / "set").headers[0].licence
+    assert "research purposes only" in synthgen("info", tmp_path / "set").stdout
+
+
+def test_a_training_stops_on_a_signal_and_says_how_to_go_on(root, tmp_path):
+    arguments = ["train", "edge-generator", "--dataset", "folder", "--root", str(root), "--out", str(tmp_path / "run"), *SMALL]
+    script = "from synthgen.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments, "--set", "steps=100000"], stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "held out" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(timeout=60) == 143
+    assert "it goes on" in rest
+
+
+def test_views_of_the_steps_show_every_sample(built, generator, tmp_path):
+    sheet = tmp_path / "steps.png"
+    done = synthgen("view", built, "--steps", "-n", 2, "-o", sheet, "--edge-generator", generator, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert sheet.stat().st_size > 1000
