@@ -1,6 +1,5 @@
 """Frozen ImageNet backbones: which there are, where their weights come from, and their feature maps."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from synthgen.digests import file_sha256
 from synthgen.errors import InputDataError, IntegrityError, UsageError, suggest
+from synthgen.training.weights import read_weights
 
 RANDOM = "random"
 _LEVELS = 4
@@ -127,7 +128,7 @@ def load_backbone(name: str, levels: Sequence[int], weights: str | Path | None =
     if weights == RANDOM:
         return Backbone(info, levels)
     path = Path(weights) if weights is not None else _torchvision_file(info)
-    state, sha256 = read_weights(path)
+    state, sha256 = read_weights(path), file_sha256(path)
     backbone = Backbone(info, levels, sha256)
     wanted = {_torchvision_name(key): key for key in backbone.state_dict()}
     lacking = [theirs for theirs in wanted if theirs not in state and not theirs.endswith("num_batches_tracked")]
@@ -138,36 +139,6 @@ def load_backbone(name: str, levels: Sequence[int], weights: str | Path | None =
     except RuntimeError as error:
         raise IntegrityError(f"{path}: not weights of {name} ({str(error).splitlines()[-1].strip()}).") from error
     return backbone
-
-
-def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a checkpoint (safetensors, or PyTorch's format without pickled code), and the file's sha256.
-
-    Raises:
-        InputDataError: there is no such file.
-        IntegrityError: it is damaged, or holds more than tensors.
-    """
-    if not path.is_file():
-        raise InputDataError(f"--weights {path}: there is no such file.")
-    try:
-        with path.open("rb") as stream:
-            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path), sha256
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputDataError(f"{path}: {error.strerror or error}.") from error
-    except Exception as error:  # whatever damaged data makes the loaders raise
-        raise IntegrityError(
-            f"{path}: not a checkpoint of plain tensors ({type(error).__name__}). It is never unpickled: that could run code."
-        ) from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise IntegrityError(f"{path}: expected a dictionary of tensors.")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}, sha256
 
 
 def _torchvision_name(key: str) -> str:

@@ -84,7 +84,7 @@ def test_the_edge_loss_is_nothing_for_the_same_picture_and_pulls_towards_it(tmp_
 
 
 def test_vgg_weights_that_are_none_are_refused(tmp_path):
-    with pytest.raises(InputDataError, match="vgg="):
+    with pytest.raises(InputDataError, match="vgg19"):
         VggLoss(tmp_path / "none.pth", torch.device("cpu"))
     (tmp_path / "bad.pth").write_bytes(b"no weights")
     with pytest.raises(IntegrityError, match=r"bad\.pth"):

@@ -1,7 +1,8 @@
-"""Checks that need a GPU: training PBAS on it, scoring with it, and whether it says what the CPU says.
+"""Checks that need a GPU: training PBAS on it, scoring with it, edge generators, and whether it says what the CPU says.
 
     python tools/gpu_check.py                        random weights, random images: times, and agreement with the CPU
     python tools/gpu_check.py --weights FILE --root MVTEC --category bottle      a real category as well
+    python tools/gpu_check.py --pidinet FILE --loco MVTEC_LOCO      edge generators on real images as well, sheets in $OUT
 
 One line of JSON per check on stdout; exit status 1 if one of them fails. Goals: a category of 280 images in under 3 minutes
 (the paper: 2.5 hours on an RTX 3090), over 2,000 images/s at batch 32 (the paper: 75).
@@ -9,6 +10,7 @@ One line of JSON per check on stdout; exit status 1 if one of them fails. Goals:
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -24,6 +26,11 @@ from detectors.pbas.config import make_config
 from detectors.pbas.model import feature_side
 from detectors.pbas.train import Embedded, Kept, fill, train
 from detectors.training import Options
+from synthgen.edges.config import PRESETS as EDGE_PRESETS
+from synthgen.edges.generator import Discriminator, Generator
+from synthgen.edges.losses import adversarial_loss, discriminator_loss, matching_loss, pixel_loss
+from synthgen.edges.pidinet import PiDiNet, load_pidinet
+from synthgen.edges.pidinet import edge_maps as edge_maps_of
 from synthgen.training.devices import choose_compute
 from synthgen.training.folder import RunFolder
 
@@ -135,12 +142,107 @@ def real_category(options):
     )
 
 
+def edge_maps(weights):
+    """PiDiNet on the GPU against the CPU, and its rate."""
+    network = PiDiNet() if weights is None else load_pidinet(Path(weights))
+    network.requires_grad_(False).eval()
+    images = torch.rand(16, 3, 256, 256, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        wanted = edge_maps_of(network, images[:2])
+        network.cuda()
+        found = edge_maps_of(network, images[:2].cuda())
+        difference = max(float((a.cpu() - b).abs().max()) for a, b in zip(found, wanted, strict=True))
+        rate = per_second(lambda: edge_maps_of(network, images.cuda()), 16)
+    return say("edge maps of GPU and CPU agree", difference < 5e-3, largest_difference=difference, maps_per_second=rate)
+
+
+def edge_generator(preset):
+    """A generator's pictures and its training step, in the precisions and layouts there are."""
+    config = EDGE_PRESETS[preset]
+    results = []
+    for half in (False, True):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            torch.manual_seed(0)
+            network = Generator(1, config.width, config.halvings, config.blocks).cuda().to(memory_format=layout)
+            judge = Discriminator(4, config.judge_width).cuda().to(memory_format=layout)
+            edges = torch.rand(config.batch_size, 1, *config.size).cuda().contiguous(memory_format=layout)
+            real = torch.rand(config.batch_size, 3, *config.size).cuda().contiguous(memory_format=layout)
+            optimizers = [torch.optim.Adam(one.parameters(), config.rate, fused=True) for one in (network, judge)]
+
+            def draw(network=network, edges=edges, half=half):
+                with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=half):
+                    return network(edges)
+
+            def step(network=network, judge=judge, edges=edges, real=real, optimizers=optimizers, half=half):
+                with torch.autocast("cuda", torch.bfloat16, enabled=half):
+                    fake, known = network(edges), judge(edges, real)
+                    made = judge(edges, fake)
+                loss = adversarial_loss(made) + matching_loss(made, known) + pixel_loss(fake, real)
+                optimizers[0].zero_grad()
+                loss.backward()
+                optimizers[0].step()
+                with torch.autocast("cuda", torch.bfloat16, enabled=half):
+                    known, made = judge(edges, real), judge(edges, fake.detach())
+                loss = discriminator_loss(known, made)
+                optimizers[1].zero_grad()
+                loss.backward()
+                optimizers[1].step()
+                return loss
+
+            results.append(say(
+                f"edge generator {preset}, batch {config.batch_size}, {'bf16' if half else 'fp32'}, "
+                f"{'channels last' if layout == torch.channels_last else 'plain'}",
+                bool(torch.isfinite(draw()).all()),
+                pictures_per_second=per_second(draw, config.batch_size),
+                training_pictures_per_second=per_second(step, config.batch_size, 10),
+                peak_gib=round(torch.cuda.max_memory_allocated() / 2**30, 2),
+            ))  # fmt: skip
+            del network, judge, optimizers
+            torch.cuda.empty_cache()
+    return all(results)
+
+
+def per_second(run, batch, times=20):
+    for _ in range(3):
+        run()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(times):
+        run()
+    torch.cuda.synchronize()
+    return round(times * batch / (time.perf_counter() - start), 1)
+
+
+def real_edge_edits(root, weights, steps_in_all):
+    """Train `gpu_small` on MVTec LOCO's categories in `root`, build from it, and keep the sheets in $OUT."""
+    out = Path(os.environ.get("OUT", tempfile.mkdtemp()))
+    command = [sys.executable, "-c", "from synthgen.cli import main; main()"]
+    common = ["--dataset", "mvtec_loco", "--root", root, *(["--weights", f"pidinet={weights}"] if weights else [])]
+    run = out / "edge-generator"
+    start = time.monotonic()
+    steps = ["--config", "gpu_small", "--set", f"steps={steps_in_all}"]
+    subprocess.run([*command, "train", "edge-generator", *common, *steps, "--out", run], check=True)
+    seconds = time.monotonic() - start
+    common += ["--edge-generator", run]
+    start = time.monotonic()
+    kinds = ["--types", "logical,structural", "--size", "256", "--per-image", "2", "--max-rejected", "1"]
+    subprocess.run([*command, "build", *common, *kinds, "--out", out / "set"], check=True)
+    built = time.monotonic() - start
+    view = ["view", out / "set", "--steps", "-n", "8", "-o", out / "steps.png", *common[4:]]
+    subprocess.run([*command, *view], check=True)
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return say("edge edits of real images", True, training_seconds=round(seconds), build_seconds=round(built), log=log[-2:])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backbone", default="wide_resnet50_2")
     parser.add_argument("--weights", default="random")
     parser.add_argument("--root")
     parser.add_argument("--category", default="bottle")
+    parser.add_argument("--pidinet", help="its weights; random ones without")
+    parser.add_argument("--loco", help="folder with categories of MVTec LOCO, to train an edge generator on")
+    parser.add_argument("--edge-steps", type=int, default=4000)
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("there is no GPU here")
@@ -154,6 +256,10 @@ def main():
         ]
     speed = [sys.executable, "tools/bench/pbas_speed.py", "--device", "cuda", "--backbone", options.backbone, "--batch", "32"]
     results.append(subprocess.run(speed, check=False).returncode == 0)
+    results.append(edge_maps(options.pidinet))
+    results += [edge_generator(preset) for preset in ("gpu_small", "paper256")]
+    if options.loco:
+        results.append(real_edge_edits(options.loco, options.pidinet, options.edge_steps))
     if options.root:
         results.append(real_category(options))
     sys.exit(0 if all(results) else 1)

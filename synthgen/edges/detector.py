@@ -4,7 +4,6 @@ Maps have the polarity that LogicAL's equations need: 255 where there is no edge
 torch until PiDiNet is wanted, and a detector that travels to another process reads its weights there.
 """
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.digests import file_sha256
 from synthgen.edges import soft
 from synthgen.errors import InputDataError, IntegrityError, UsageError
 from synthgen.samples import Image, Size
@@ -97,7 +97,7 @@ class PidinetDetector:
 
     def __init__(self, path: Path, device: str = "cpu") -> None:
         self.path, self.device = path, device
-        self.sha256 = _digest(path)
+        self.sha256 = file_sha256(path)
         self._network: PiDiNet | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class PidinetDetector:
             from synthgen.edges.pidinet import load_pidinet
 
             network = load_pidinet(self.path, self.device).to_plain()
-            if _digest(self.path) != self.sha256:
+            if file_sha256(self.path) != self.sha256:
                 raise IntegrityError(f"{self.path}: changed since its use began. Put the first one back, or start anew.")
             if self._on_cpu:  # half as fast again there
                 network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -208,11 +208,3 @@ def _check_sizes(images: Sequence[Image]) -> None:
         if min(image.shape[:2]) < SMALLEST_SIDE:
             size = " x ".join(map(str, image.shape[:2]))
             raise InputDataError(f"an image of {size} px is too small for edges: each side needs {SMALLEST_SIDE} px.")
-
-
-def _digest(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputDataError(f"{path}: cannot be read ({error.strerror}). Give PiDiNet's weights, a .pth file.") from error

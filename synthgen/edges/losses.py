@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthgen.edges.pidinet import load_pidinet, normalise
-from synthgen.errors import InputDataError, IntegrityError
+from synthgen.errors import IntegrityError
+from synthgen.training.weights import read_weights
 
 Judged = list[list[Tensor]]
 """What a `Discriminator` returns."""
@@ -63,14 +64,12 @@ class VggLoss(nn.Module):
         from torchvision.models import vgg19
 
         network = vgg19(weights=None).features[: _VGG_LAYERS[-1] + 1]
-        if not path.is_file():
-            raise InputDataError(f"--weights vgg={path}: there is no such file. Give torchvision's vgg19-dcbb9e9d.pth.")
+        advice = "Give torchvision's vgg19-dcbb9e9d.pth."
+        state = read_weights(path, advice)
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            wanted = network.state_dict()
-            network.load_state_dict({name: state[f"features.{name}"] for name in wanted})
-        except Exception as error:  # whatever a damaged or foreign file makes of it
-            raise IntegrityError(f"--weights vgg={path}: not torchvision's VGG-19 ({type(error).__name__}).") from error
+            network.load_state_dict({name: state[f"features.{name}"] for name in network.state_dict()})
+        except (KeyError, RuntimeError) as error:
+            raise IntegrityError(f"{path}: not torchvision's VGG-19. {advice}") from error
         for module in network:
             if isinstance(module, nn.ReLU):
                 module.inplace = False  # features are kept

@@ -1,6 +1,5 @@
 """A trained edge-to-image generator as a file: weights, and everything that must fit when it is used."""
 
-import hashlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synthgen.digests import file_sha256
 from synthgen.edges.config import GeneratorConfig
 from synthgen.edges.detector import POLARITY
 from synthgen.edges.generator import Generator
@@ -144,8 +144,7 @@ def load_generator(path: Path, device: str = "cpu") -> EdgeGenerator:
 
 def digest(path: Path) -> str:
     """Hexadecimal SHA-256 of a model file, or of that in a training's folder."""
-    with _file(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_sha256(_file(path))
 
 
 def _file(path: Path) -> Path:

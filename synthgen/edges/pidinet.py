@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synthgen.errors import InputDataError, IntegrityError, UsageError
+from synthgen.errors import IntegrityError, UsageError
+from synthgen.training.weights import read_weights
 
 LICENCE = (
     "PiDiNet's weights are for research purposes only; for commercial use, contact its authors"
@@ -290,7 +291,7 @@ def load_pidinet(path: Path, device: str = "cpu", kinds: Kinds = "carv4") -> PiD
         IntegrityError: it is damaged, or of another network.
         UsageError: there is no such device here.
     """
-    state = _read(path)
+    state = read_weights(path, f"{_FITTING}.")
     first = state.get("init_block.weight")
     branch = state.get("dilations.0.conv1.weight")
     shape = (None if first is None else len(first), None if branch is None else len(branch))
@@ -312,22 +313,3 @@ def load_pidinet(path: Path, device: str = "cpu", kinds: Kinds = "carv4") -> PiD
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"device {device!r}: not available here ({reason}). Try cpu.") from error
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, by their names without the prefix of `nn.DataParallel`."""
-    if not path.is_file():
-        raise InputDataError(f"{path}: there is no such file. {_FITTING}.")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputDataError(f"{path}: cannot be read ({error.strerror or error}). Make it readable.") from error
-    except Exception as error:  # whatever damaged data makes the loader raise
-        raise IntegrityError(
-            f"{path}: not a PyTorch checkpoint of plain tensors, or cut short ({type(error).__name__}). {_FITTING},"
-            " downloaded anew."
-        ) from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise IntegrityError(f"{path}: holds no network's weights. {_FITTING}.")
-    return {str(name).removeprefix("module."): value for name, value in state.items()}

@@ -4,9 +4,6 @@ and of foregrounds in MaPhC2F.
 Needs PyTorch and the package `segment-anything`; both are imported only when masks are asked for.
 """
 
-import hashlib
-import pickle
-import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from importlib.util import find_spec
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from synthgen.digests import file_sha256
 from synthgen.edges.regions import BoolMask, covers_border
 from synthgen.errors import IntegrityError, UsageError
 from synthgen.samples import Image, Mask
@@ -55,7 +53,7 @@ class SamRegions:
     @cached_property
     def sha256(self) -> str:
         """Hexadecimal digest of the checkpoint."""
-        return checkpoint_sha256(self._checkpoint)
+        return file_sha256(self._checkpoint)
 
     def masks(self, image: Image) -> list[BoolMask]:
         """SAM's masks of a (H, W, 3) uint8 RGB image: (H, W) bool each; they overlap.
@@ -115,33 +113,15 @@ def require(checkpoint: Path) -> None:
         raise UsageError("SAM needs the extra: pip install 'synthgen[edges]'.")
 
 
-def checkpoint_sha256(checkpoint: Path) -> str:
-    """Hexadecimal digest of a checkpoint.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        with checkpoint.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UsageError(f"{checkpoint}: cannot be read ({error.strerror}).") from error
-
-
 def load_sam(checkpoint: Path) -> Any:
     """A `segment_anything.modeling.Sam` with the checkpoint's weights, in eval mode on the CPU.
 
     Raises:
         IntegrityError: the file is damaged, or holds no SAM.
     """
-    import torch
+    from synthgen.training.weights import read_weights
 
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise IntegrityError(
-            f"{checkpoint}: cannot be read as a checkpoint ({type(error).__name__}); perhaps its download broke off. {WHERE}."
-        ) from error
+    state = read_weights(checkpoint, f"{WHERE}.")
     try:
         model = build_sam(state)
         model.load_state_dict(state, strict=True)

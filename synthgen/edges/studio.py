@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from synthgen import cache
 from synthgen.datasets import NormalSource, read_normal
+from synthgen.digests import file_sha256
 from synthgen.edges.detector import EdgeDetector, make_detector
 from synthgen.edges.editing import Donors, EdgeMap, Scene
 from synthgen.errors import InputDataError, UsageError
@@ -90,9 +91,7 @@ class Studio:
     def _regions_name(self) -> str:
         if self.tools.sam is None:
             return "watershed"
-        from synthgen.edges.sam import checkpoint_sha256
-
-        return f"sam {checkpoint_sha256(self.tools.sam)}"
+        return f"sam {file_sha256(self.tools.sam)}"
 
     @cached_property
     def identity(self) -> dict[str, str]:

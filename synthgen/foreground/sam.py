@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from synthgen.edges.sam import WHERE, SamRegions, checkpoint_sha256, foreground_of, require
+from synthgen.digests import file_sha256
+from synthgen.edges.sam import WHERE, SamRegions, foreground_of, require
 from synthgen.errors import IntegrityError, UsageError
 from synthgen.samples import Mask, NormalImage
 
@@ -48,7 +49,7 @@ def locate(path: Path | None) -> Path:
 def read_checkpoint(path: Path | None) -> Checkpoint:
     """The checkpoint that is meant, with its digest. Raises what `locate` raises."""
     found = locate(path)
-    return Checkpoint(found, checkpoint_sha256(found))
+    return Checkpoint(found, file_sha256(found))
 
 
 def device() -> str:

@@ -38,6 +38,27 @@ def parts_of(labels, owners):
             yield label, owner
 
 
+def removals(tools, size, trays):
+    """For each part that is a region by itself, taken away: (subject, params, rendered, truth (size, size), kind of part)."""
+    recipe = make_recipe({"datasets": {"demo": {"categories": ["tray"]}}, "types": ["logical"], "size": size})
+    plan = make_plan(recipe, {}, edges=tools)
+    for source in scan("demo", None, ("tray",)).categories[0].used[:trays]:
+        subject = prepare(source, recipe, plan.methods["demo", "tray"], plan.stage("demo", "tray")).subject
+        scene = tray_scene(generator("tray", "train", int(source.stem)))
+        owners = render_tray(scene)[1]
+        for label, owner in parts_of(fit_mask(subject.bench.scene.regions.labels, owners.shape), owners):
+            params = params_of(Edit("remove", "semantic", (label,)), LogicalSettings())
+            truth = fit_mask((owners == owner).astype(np.uint8), (size, size))
+            yield subject, params, render([subject], [params])[0], truth, scene.parts[owner - 1].kind
+
+
+def whole_mask(rendered, size):
+    """(size, size) uint8 {0, 1}."""
+    mask, (y0, x0, y1, x1) = np.zeros((size, size), np.uint8), rendered.box
+    mask[y0:y1, x0:x1] = rendered.mask
+    return mask
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edge-generator", type=Path, required=True)
@@ -45,37 +66,19 @@ def main():
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--trays", type=int, default=10)
     args = parser.parse_args()
-    tools = EdgeTools(args.edge_generator, args.weights)
-    sources = scan("demo", None, ("tray",)).categories[0].used
-    size = (args.size, args.size)
-    recipe = make_recipe({"datasets": {"demo": {"categories": ["tray"]}}, "types": ["logical"], "size": args.size})
-    plan = make_plan(recipe, {}, edges=tools)
-    found, refused, tried = defaultdict(list), 0, 0
-    for source in sources[: args.trays]:
-        prepared = prepare(source, recipe, plan.methods["demo", "tray"], plan.stage("demo", "tray"))
-        scene = tray_scene(generator("tray", "train", int(source.stem)))
-        owners = render_tray(scene)[1]
-        labels = fit_mask(prepared.subject.bench.scene.regions.labels, owners.shape)
-        for label, owner in parts_of(labels, owners):
-            params = params_of(Edit("remove", "semantic", (label,)), LogicalSettings())
-            tried += 1
-            (rendered,) = render([prepared.subject], [params])
-            if rendered.refused:
-                refused += 1
-                continue
-            y0, x0, y1, x1 = rendered.box
-            mask = np.zeros(size, np.uint8)
-            mask[y0:y1, x0:x1] = rendered.mask
-            truth = fit_mask((owners == owner).astype(np.uint8), size)
-            kind = scene.parts[owner - 1].kind
-            drawn = fit_mask(steps(prepared.subject, params).truth.mask, size)
-            found[kind].append((overlap(mask, truth), overlap(drawn, truth)))
-    print(f"{tried} parts removed, {refused} refused")
+    found, refused = defaultdict(list), 0
+    for subject, params, rendered, truth, kind in removals(EdgeTools(args.edge_generator, args.weights), args.size, args.trays):
+        if rendered.refused:
+            refused += 1
+            continue
+        drawn = fit_mask(steps(subject, params).truth.mask, truth.shape)
+        found[kind].append((overlap(whole_mask(rendered, args.size), truth), overlap(drawn, truth)))
     everything = [value for one in found.values() for value in one]
+    print(f"{len(everything) + refused} parts removed, {refused} refused")
     for kind, values in [*sorted(found.items()), ("all", everything)]:
         mask, drawn = np.mean(values, 0)
-        print(f"{kind:10s} {len(values):4d}  IoU {mask:.3f} (before it is put into the picture {drawn:.3f}), median "
-              f"{np.median([value[0] for value in values]):.3f}")  # fmt: skip
+        median = np.median([value[0] for value in values])
+        print(f"{kind:10s} {len(values):4d}  IoU {mask:.3f}, median {median:.3f} (as drawn, before it is put in: {drawn:.3f})")
 
 
 if __name__ == "__main__":
