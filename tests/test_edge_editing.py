@@ -167,7 +167,8 @@ def test_sizes_in_pixels_scale_with_the_picture():
 
 
 def test_parameters_survive_json():
-    from synthgen.anomalies.edge_edit import LOGICAL, EdgeParams
+    from synthgen.anomalies.edge_edit import EdgeParams
+    from synthgen.anomalies.logical import LOGICAL
 
     params = EdgeParams(
         "realistic", "merge", "arbitrary", (), (("blob", 0.5, 0.25, 0.01, 1.5, 0.2, 7),), "a/b.png", True, False, 1.25, 0.1,

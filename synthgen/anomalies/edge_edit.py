@@ -1,11 +1,10 @@
-"""Edge edits (LogicAL): the edges of parts are removed, replaced or drawn over, and a network draws the picture anew.
+"""What `logical` and `structural` share: edges are removed, replaced or drawn over, and a network draws the picture anew.
 
-`logical` edits regions of the picture: a part is missing, is another one, is broken, or is there once too often. `structural`
-edits shapes that have nothing to do with the parts. The network was trained on the normal images of the same dataset
-(`synthgen train edge-generator`), so what it draws looks like them.
+The network was trained on the normal images of the same dataset (`synthgen train edge-generator`), so what it draws looks
+like them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -17,10 +16,7 @@ from pydantic import AfterValidator, Field
 from synthgen.anomalies.blending import finish, largest_change
 from synthgen.anomalies.contract import (
     NOTHING,
-    AnomalyType,
-    CountRange,
     Rendered,
-    Share,
     TypeSettings,
 )
 from synthgen.anomalies.subject import Subject
@@ -33,20 +29,15 @@ _SEAM, _SEAM_BLUR = 2, 1.0  # pixels at the generator's size around a mask, wher
 _RING = 12  # pixels around it whose colours the generated part is matched to
 
 
-def _some(value: tuple[float, ...]) -> tuple[float, ...]:
+def some(value: tuple[float, ...]) -> tuple[float, ...]:
+    """The weights, of which at least one must be greater than 0."""
     if sum(value) <= 0:
         raise ValueError("expected at least one weight greater than 0")
     return value
 
 
-def _share_range(value: tuple[float, float]) -> tuple[float, float]:
-    if not 0 < value[0] <= value[1] <= 0.5:
-        raise ValueError("expected two shares of the image, 0 < smallest <= largest <= 0.5")
-    return value
-
-
 Weight = Annotated[float, Field(ge=0, le=1000)]
-ShareRange = Annotated[tuple[float, float], AfterValidator(_share_range)]
+Weights = Annotated[tuple[Weight, Weight, Weight], AfterValidator(some)]
 
 
 class EdgeSettings(TypeSettings):
@@ -59,47 +50,15 @@ class EdgeSettings(TypeSettings):
         keep_difference: whether the shard keeps the difference, to draw masks with another threshold later.
     """
 
+    @property
+    def weights(self) -> dict[str, float]:
+        """The operations by name."""
+        return dict(zip(("remove", "replace", "merge"), self.operations, strict=True))
+
     mode: Literal["composite", "paper"] = "composite"
-    operations: Annotated[tuple[Weight, Weight, Weight], AfterValidator(_some)] = (1, 1, 1)
+    operations: Weights = (1, 1, 1)
     threshold: Annotated[float, Field(gt=0, lt=1)] = 0.5
     keep_difference: bool = False
-
-
-class LogicalSettings(EdgeSettings):
-    """What may be drawn for an edit of regions.
-
-    Attributes:
-        region_weights: of editing one, two, three regions.
-        added_share: share of replacing and merging edits that add a part of another picture instead.
-    """
-
-    region_weights: Annotated[tuple[Weight, Weight, Weight], AfterValidator(_some)] = (0.6, 0.3, 0.1)
-    added_share: Share = 0.3
-
-
-class StructuralSettings(EdgeSettings):
-    """What may be drawn for an edit of shapes.
-
-    Attributes:
-        shape_count_range: number of shapes.
-        shape_area_range: share of the image of each; log-uniform.
-    """
-
-    operations: Annotated[tuple[Weight, Weight, Weight], AfterValidator(_some)] = (0.15, 0.5, 0.35)
-    shape_count_range: CountRange = (3, 3)
-    shape_area_range: ShareRange = (0.005, 0.06)
-
-
-LOGICAL_STRENGTHS = {
-    "subtle": {"region_weights": (1.0, 0.0, 0.0)},
-    "normal": {},
-    "strong": {"region_weights": (0.2, 0.5, 0.3)},
-}
-STRUCTURAL_STRENGTHS = {
-    "subtle": {"shape_area_range": (0.003, 0.02)},
-    "normal": {},
-    "strong": {"shape_area_range": (0.02, 0.08)},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +90,10 @@ class EdgeParams:
         return Edit(self.operation, self.where, self.labels, tuple(Shape(*one) for one in self.shapes), self.donor, placement)
 
 
-def _draw(semantic: bool) -> Callable[[np.random.Generator, Subject, EdgeSettings], EdgeParams]:
-    def draw(rng: np.random.Generator, subject: Subject, settings: EdgeSettings) -> EdgeParams:
-        bench, operations = _bench(subject), dict(zip(("remove", "replace", "merge"), settings.operations, strict=True))
-        odds = Odds(operations)
-        if isinstance(settings, LogicalSettings):
-            odds = Odds(operations, settings.region_weights, settings.added_share)
-        elif isinstance(settings, StructuralSettings):
-            low, high = settings.shape_count_range
-            odds = Odds(operations, shapes=int(rng.integers(low, high + 1)), shape_area=settings.shape_area_range)
-        edit = draw_edit(rng, bench.scene, bench.donors, odds, semantic)
-        return params_of(edit, settings)
-
-    return draw
+def draw_with(rng: np.random.Generator, subject: Subject, settings: EdgeSettings, odds: Odds, semantic: bool) -> EdgeParams:
+    """Parameters of one edit on this subject, of its regions or of arbitrary shapes."""
+    bench = bench_of(subject)
+    return params_of(draw_edit(rng, bench.scene, bench.donors, odds, semantic), settings)
 
 
 def params_of(edit: Edit, settings: EdgeSettings) -> EdgeParams:
@@ -169,7 +119,7 @@ def params_of(edit: Edit, settings: EdgeSettings) -> EdgeParams:
 
 def render(subjects: Sequence[Subject], params: Sequence[EdgeParams]) -> list[Rendered]:
     """What some edits change; the pictures are drawn in batches."""
-    benches = [_bench(subject) for subject in subjects]
+    benches = [bench_of(subject) for subject in subjects]
     edits = [edited(bench.scene, bench.donors, one.edit) for bench, one in zip(benches, params, strict=True)]
     pictures = draw_pictures(benches, [edges for edges, _ in edits])
     return [
@@ -205,7 +155,7 @@ class Steps:
 
 def steps(subject: Subject, params: EdgeParams) -> Steps:
     """One edit, step by step."""
-    bench = _bench(subject)
+    bench = bench_of(subject)
     edges, area = edited(bench.scene, bench.donors, params.edit)
     (picture,) = draw_pictures([bench], [edges])
     return Steps(bench.scene, edges, area, _normal(bench), picture, _truth(bench, params, area, picture))
@@ -271,15 +221,8 @@ def _normal(bench: Workbench) -> Image:
     return bench.generated
 
 
-def _bench(subject: Subject) -> Workbench:
+def bench_of(subject: Subject) -> Workbench:
+    """What the subject's edits work with. Raises LookupError if it was prepared without."""
     if subject.bench is None:
         raise LookupError("edge edits need a normal image's edges: it was prepared without")
     return subject.bench
-
-
-LOGICAL = AnomalyType(
-    "logical", 1, LogicalSettings, LOGICAL_STRENGTHS, EdgeParams, _draw(True), render_one, 0.5, 0.0, render, True
-)  # fmt: skip
-STRUCTURAL = AnomalyType(
-    "structural", 1, StructuralSettings, STRUCTURAL_STRENGTHS, EdgeParams, _draw(False), render_one, 0.5, 0.0, render, True
-)  # fmt: skip

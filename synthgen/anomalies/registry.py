@@ -9,11 +9,12 @@ from synthgen.anomalies.corrosion import CORROSION
 from synthgen.anomalies.crack import CRACK
 from synthgen.anomalies.deformation import DEFORMATION
 from synthgen.anomalies.dent import DENT
-from synthgen.anomalies.edge_edit import LOGICAL, STRUCTURAL
+from synthgen.anomalies.logical import LOGICAL
 from synthgen.anomalies.scratch import SCRATCH
 from synthgen.anomalies.scuff import SCUFF
 from synthgen.anomalies.spot import SPOT
 from synthgen.anomalies.stain import STAIN
+from synthgen.anomalies.structural import STRUCTURAL
 from synthgen.anomalies.zone import ZONE
 from synthgen.errors import UsageError, suggest
 

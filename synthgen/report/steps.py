@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
-from synthgen.anomalies.edge_edit import LOGICAL, steps
+from synthgen.anomalies.edge_edit import steps
+from synthgen.anomalies.registry import TYPES
 from synthgen.anomalies.subject import Subject
 from synthgen.samples import Image, Mask, Sample
 
@@ -35,7 +36,7 @@ def steps_sheet(samples: Sequence[tuple[Sample, Subject]]) -> Image:
 
 
 def _cells(sample: Sample, subject: Subject) -> list[Image]:
-    seen = steps(subject, LOGICAL.from_json(sample.params))
+    seen = steps(subject, TYPES[sample.spec.type].from_json(sample.params))
     return [
         sample.normal,
         _gray(seen.scene.edges),

@@ -109,7 +109,7 @@ def settings_table() -> Table:
         models = {strength: kind.configure(strength=strength) for strength in ("subtle", "normal", "strong")}
         for field in kind.settings.model_fields:
             if field != "style":
-                _row(table, f"{name}.{field}", *(_value(getattr(model, field)) for model in models.values()))
+                _row(table, f"{name}.{field}", *(_value(getattr(model, field), field) for model in models.values()))
     return table
 
 
@@ -145,5 +145,7 @@ def _row(table: Table, *values: Any) -> None:
     table.add_row(*(Text(str(value)) for value in values))
 
 
-def _value(value: Any) -> str:
-    return " .. ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else f"{value:g}"
+def _value(value: Any, field: str) -> str:
+    if isinstance(value, tuple):
+        return (" .. " if field.endswith("_range") else ", ").join(f"{v:g}" for v in value)
+    return value if isinstance(value, str) else ("no", "yes")[value] if isinstance(value, bool) else f"{value:g}"

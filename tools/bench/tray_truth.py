@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from synthgen.anomalies.edge_edit import LogicalSettings, params_of, render, steps
+from synthgen.anomalies.edge_edit import params_of, render, steps
+from synthgen.anomalies.logical import LogicalSettings
 from synthgen.datasets import scan
 from synthgen.datasets.demo import generator
 from synthgen.datasets.demo.tray import render_tray, tray_scene

@@ -1,0 +1,41 @@
+"""Logical anomalies: a part is missing, is another one, is broken, or is there once too often (LogicAL, semantic regions).
+
+The edges of regions of the picture are edited, and a network draws the picture anew; see `edge_edit`.
+"""
+
+import numpy as np
+
+from synthgen.anomalies.contract import AnomalyType, Share
+from synthgen.anomalies.edge_edit import EdgeParams, EdgeSettings, Weights, draw_with, render, render_one
+from synthgen.anomalies.subject import Subject
+from synthgen.edges.editing import Odds
+
+
+class LogicalSettings(EdgeSettings):
+    """What may be drawn for an edit of regions.
+
+    Attributes:
+        region_weights: of editing one, two, three regions.
+        added_share: share of replacing and merging edits that add a part of another picture instead.
+    """
+
+    region_weights: Weights = (0.6, 0.3, 0.1)
+    added_share: Share = 0.3
+
+
+STRENGTHS = {
+    "subtle": {"region_weights": (1.0, 0.0, 0.0)},
+    "normal": {},
+    "strong": {"region_weights": (0.2, 0.5, 0.3)},
+}
+
+
+def draw(rng: np.random.Generator, subject: Subject, settings: LogicalSettings) -> EdgeParams:
+    """Parameters of one edit of regions on this subject; of shapes, where it has no regions."""
+    odds = Odds(settings.weights, settings.region_weights, settings.added_share)
+    return draw_with(rng, subject, settings, odds, semantic=True)
+
+
+LOGICAL = AnomalyType(
+    "logical", 1, LogicalSettings, STRENGTHS, EdgeParams, draw, render_one, 0.5, 0.0, render, edits_edges=True
+)
