@@ -10,8 +10,9 @@ import numpy as np
 
 from synthgen.anomalies.registry import TYPES
 from synthgen.anomalies.subject import Subject
-from synthgen.edges.editing import Donors, Scene
-from synthgen.edges.studio import EdgeTools, Workbench, fit_mask, studio
+from synthgen.datasets import scan
+from synthgen.edges.editing import Donors
+from synthgen.edges.studio import EdgeTools, Stage, Workbench, fit_mask, studio
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.foreground import Method, find_foreground
 from synthgen.foreground.sam import read_checkpoint
@@ -67,6 +68,7 @@ def replay_from_shards(
     foreground_masks: Path | None = None,
     sam_checkpoint: Path | None = None,
     edges: EdgeTools | None = None,
+    root: Path | None = None,
 ) -> Replay:
     """Make a stored sample again.
 
@@ -76,6 +78,7 @@ def replay_from_shards(
         foreground_masks: the user's masks, if the dataset was made with them.
         sam_checkpoint: SAM's weights, if the dataset was made with them; None looks into `$SYNTHGEN_SAM`.
         edges: what the sample's edge edit was made with, if it is one.
+        root: the normal images' dataset, for an edge edit whose donors are not in the shards (made with a share).
 
     Raises:
         InputDataError: there is no such sample.
@@ -87,7 +90,7 @@ def replay_from_shards(
     stored = dataset[dataset.index(sample_id)]
     if stored.rejected.startswith("quarantined"):
         raise InputDataError(f"{sample_id}: was left out: {stored.rejected}. Making it again would kill this process too.")
-    prepared = prepare_again(dataset, stored, foreground_masks, sam_checkpoint, edges)
+    prepared = prepare_again(dataset, stored, foreground_masks, sam_checkpoint, edges, root)
     recipe = recipe_from_resolved(_config(dataset, stored))
     again = make_sample(stored.spec, prepared, recipe.settings(stored.spec.type), recipe.seed)
     from_seed = _equal(stored, again.image, again.mask) and json.loads(json.dumps(again.params)) == stored.params
@@ -101,6 +104,7 @@ def prepare_again(
     foreground_masks: Path | None = None,
     sam_checkpoint: Path | None = None,
     edges: EdgeTools | None = None,
+    root: Path | None = None,
 ) -> PreparedNormal:
     """The normal image of a stored sample with all that its types saw of it; see `replay_from_shards`."""
     config = _config(dataset, stored)
@@ -110,7 +114,7 @@ def prepare_again(
         stored.spec.dataset, stored.spec.category, stored.spec.source, stored.source_sha256, np.ascontiguousarray(stored.normal)
     )
     foreground = find_foreground(normal, method)
-    bench = _bench(dataset, normal, foreground.mask, config, edges) if TYPES[stored.spec.type].edits_edges else None
+    bench = _bench(dataset, normal, foreground.mask, config, edges, root) if TYPES[stored.spec.type].edits_edges else None
     return PreparedNormal(normal, Subject(normal.pixels, foreground.mask, config["materials"][place], bench), "")
 
 
@@ -121,24 +125,29 @@ def _config(dataset: ShardDataset, stored: Sample) -> dict[str, Any]:
 
 
 def _bench(
-    dataset: ShardDataset, normal: NormalImage, foreground: Mask, config: dict[str, Any], edges: EdgeTools | None
+    dataset: ShardDataset,
+    normal: NormalImage,
+    foreground: Mask,
+    config: dict[str, Any],
+    edges: EdgeTools | None,
+    root: Path | None,
 ) -> Workbench:
-    """What an edge edit works with; the donors are the normal images of the dataset itself."""
+    """What an edge edit works with; its donors come from the dataset itself, else from the normal images' folder."""
     if edges is None:
         raise UsageError("--edge-generator is needed (and --weights, as for the build): this sample is an edge edit.")
     here = studio(edges)
     if (now := here.identity) != (then := config["edges"]):
         changed = ", ".join(name for name in then if now[name] != then[name])
         raise UsageError(f"--edge-generator {edges.generator}: the dataset was made with another: {changed} differs.")
-    others = {one.source: one for one in dataset.normals() if one.category == normal.category and one.source != normal.source}
-
-    def lent(name: str) -> Scene:
-        if name not in others:
-            raise InputDataError(f"{name}: lent its edges to this sample, and is not in the dataset (made with --sample?).")
-        return here.scene(others[name])
-
+    if config["share"] < 1:  # any image of the category may have lent its edges
+        found = scan(normal.dataset, root, [normal.category])
+        bit_depth = config["datasets"][normal.dataset]["bit_depth"]
+        size = (normal.pixels.shape[0], normal.pixels.shape[1])
+        return Stage(edges, found.categories[0].used, size, bit_depth).workbench(normal, foreground)
+    stored = {one.source: one for one in dataset.normals() if one.category == normal.category}
+    others = tuple(sorted(name for name in stored if name != normal.source))
     scene = replace(here.scene(normal), foreground=fit_mask(foreground, here.size))
-    return Workbench(scene, Donors(tuple(sorted(others)), lent), here)
+    return Workbench(scene, Donors(others, lambda name: here.scene(stored[name])), here)
 
 
 def _method(identity: str, foreground_masks: Path | None, sam_checkpoint: Path | None) -> Method:

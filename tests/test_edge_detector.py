@@ -99,7 +99,7 @@ def test_maps_are_soft_bytes_of_the_images_size(detector):
     for edges, size in zip(found, sizes, strict=True):
         assert {(values.shape, values.dtype) for values in (edges.fine, edges.fused)} == {(size, np.dtype(np.uint8))}
     assert detector.detect([]) == []
-    assert len(np.unique(found[1].fine)) > 20
+    assert len(np.unique(found[1].fine)) > 5
 
 
 def test_an_image_has_the_same_edges_in_any_company_and_on_any_number_of_threads(detector):
@@ -142,13 +142,22 @@ def test_pidinet_says_which_weights_and_what_they_may_be_used_for(weights):
 
 
 def test_pidinets_maps_are_the_networks_in_white(weights):
-    image = noise(32, 32)
+    image = noise(256, 264)
     found = make_detector(weights).detect([image])[0]
     from synthgen.edges.pidinet import edge_maps, load_pidinet
 
     maps = edge_maps(load_pidinet(weights), torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255)
     for values, strength in ((found.fine, maps[0]), (found.fused, maps[4])):
         assert np.abs(values - 255 * (1 - strength[0, 0].numpy())).max() < 0.51
+
+
+def test_small_images_are_enlarged_for_pidinet(weights):
+    import cv2
+
+    small = noise(64, 80)
+    large = cv2.resize(small, (320, 256), interpolation=cv2.INTER_CUBIC)
+    found, wanted = make_detector(weights).detect([small, large])
+    assert np.abs(found.fine - cv2.resize(wanted.fine, (80, 64), interpolation=cv2.INTER_AREA).astype(int)).max() <= 1
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -135,6 +135,7 @@ def view(
     weights: o.WeightsOption = None,
     sam_checkpoint: o.SamCheckpoint = None,
     device: o.DeviceOption = "auto",
+    root: o.Root = None,
 ) -> None:
     """Write a contact sheet: each sample whole with its mask outlined, and close up.
 
@@ -155,7 +156,7 @@ def view(
     selection = Selection(categories, types, n)
     if steps:
         tools = o.edge_tools(edge_generator, weights or (), sam_checkpoint, device)
-        typer.echo(str(write_steps(folder, out, selection, tools, sam_checkpoint)))
+        typer.echo(str(write_steps(folder, out, selection, tools, sam_checkpoint, root)))
     else:
         typer.echo(str(write_sheet(folder, out, selection, per_row)))
 

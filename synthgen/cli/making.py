@@ -181,10 +181,12 @@ def replay(
     edge_generator: o.EdgeGenerator = None,
     weights: o.WeightsOption = None,
     device: o.DeviceOption = "auto",
+    root: o.Root = None,
 ) -> None:
     """Make one sample of a dataset again, from its seed and from its parameters, and show the parameters.
 
-    The normal image is taken from the shard; the dataset it came from is not needed.
+    The normal image is taken from the shard. The dataset it came from (--root) is needed only for edge edits of a set that
+    was made with --sample.
 
     [bold]Example[/bold]
 
@@ -193,7 +195,12 @@ def replay(
     from synthgen.replaying import replay_from_shards, save_pictures
 
     result = replay_from_shards(
-        shards, sample_id, foreground_masks, sam_checkpoint, o.edge_tools(edge_generator, weights or (), sam_checkpoint, device)
+        shards,
+        sample_id,
+        foreground_masks,
+        sam_checkpoint,
+        o.edge_tools(edge_generator, weights or (), sam_checkpoint, device),
+        root,
     )
     if out is not None:
         save_pictures(out, result.sample)
@@ -216,7 +223,7 @@ def write_sheet(folder: Path, path: Path, selection: "Selection", per_row: int =
 
 
 def write_steps(
-    folder: Path, path: Path, selection: "Selection", tools: "EdgeTools | None", sam_checkpoint: Path | None
+    folder: Path, path: Path, selection: "Selection", tools: "EdgeTools | None", sam_checkpoint: Path | None, root: Path | None
 ) -> Path:
     """Write a sheet of the steps of a dataset's edge edits, and return its path."""
     from synthgen.anomalies.registry import TYPES
@@ -230,7 +237,7 @@ def write_steps(
     edits = [sample for sample in samples if TYPES[sample.spec.type].edits_edges]
     if not edits:
         raise InputDataError(f"{folder}: no edge edits are among these samples; --steps shows nothing else.")
-    prepared = [prepare_again(dataset, sample, None, sam_checkpoint, tools).subject for sample in edits]
+    prepared = [prepare_again(dataset, sample, None, sam_checkpoint, tools, root).subject for sample in edits]
     save_sheet(path, steps_sheet(list(zip(edits, prepared, strict=True))))
     return path
 

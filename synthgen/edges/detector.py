@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +27,8 @@ POLARITY = "white_background"
 
 SMALLEST_SIDE = 8
 """Pixels a side of an image needs: PiDiNet halves it three times."""
+
+_SEEN_SIDE = 256  # pixels of the shorter side, that PiDiNet sees at least
 
 _PIXELS_AT_ONCE = 2**20  # of one batch on a GPU, so that it needs some gigabytes at most
 
@@ -85,7 +88,8 @@ class PidinetDetector:
     """Edges from PiDiNet.
 
     On a CPU, images go through one by one and on one thread, since the last bits of a convolution depend on both; run
-    several processes to use several cores. On a GPU, images of one size go through together.
+    several processes to use several cores. On a GPU, images of one size go through together. Small images are enlarged
+    before, and their maps shrunk, or their parts would drown in their own outlines.
 
     Attributes:
         path: the checkpoint; another process finds it in the same place.
@@ -141,10 +145,12 @@ class PidinetDetector:
         _check_sizes(images)
         network = self.load()
         edges: dict[int, Edges] = {}
+        enlarged = [_enlarged(image) for image in images]
         with _exact():
-            for places in self._batches(images):
-                found = _run(network, np.stack([images[place] for place in places]), self.device)
-                edges.update(zip(places, found, strict=True))
+            for places in self._batches(enlarged):
+                found = _run(network, np.stack([enlarged[place] for place in places]), self.device)
+                for place, one in zip(places, found, strict=True):
+                    edges[place] = Edges(*(_shrunk(values, images[place].shape) for values in (one.fine, one.fused)))
         return [edges[place] for place in range(len(images))]
 
     def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:
@@ -156,6 +162,22 @@ class PidinetDetector:
             most = 1 if self._on_cpu else max(1, _PIXELS_AT_ONCE // (height * width))
             for start in range(0, len(places), most):
                 yield places[start : start + most]
+
+
+def _enlarged(image: Image) -> Image:
+    """The image, a whole number of times larger if it is small: PiDiNet's lines have 5 to 8 pixels, however small a part."""
+    times = -(-_SEEN_SIDE // min(image.shape[:2]))
+    if times == 1:
+        return image
+    size = (image.shape[1] * times, image.shape[0] * times)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def _shrunk(edges: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An edge map at the (height, width) of the image it is of."""
+    if edges.shape == shape[:2]:
+        return edges
+    return np.asarray(cv2.resize(edges, (shape[1], shape[0]), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def make_detector(weights: Path | None, device: str = "cpu") -> EdgeDetector:

@@ -16,7 +16,7 @@ from synthgen.edges.detector import EdgeDetector
 from synthgen.errors import InputDataError
 from synthgen.samples import Size
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the edges change; part of the cache's key."""
 
 _HELD_OUT, _FEWEST_HELD_OUT, _MOST_HELD_OUT = 0.05, 2, 50

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from synthgen.edges.model import EdgeGenerator
     from synthgen.edges.regions import Regions
 
-VERSION = 1
+VERSION = 2
 """Raised whenever edges or regions change; part of the cache's key."""
 
 _KEPT = 128  # scenes in memory: 0.3 MB each at 256 pixels
