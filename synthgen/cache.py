@@ -10,6 +10,10 @@ import re
 import zlib
 from pathlib import Path
 
+import numpy as np
+
+from synthgen.samples import NormalImage
+
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -21,16 +25,20 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synthgen"
 
 
-def entry(kind: str, key: str, sha256: str) -> Path | None:
+def identity(normal: NormalImage) -> str:
+    """What an image is known by: its file, and its pixels, for one file is read at many sizes and bit depths."""
+    return f"{normal.sha256}-{zlib.crc32(np.ascontiguousarray(normal.pixels).data):08x}"
+
+
+def entry(kind: str, key: str, normal: NormalImage) -> Path | None:
     """The place of what belongs to one image.
 
     Args:
         kind: what it is; a folder of the cache.
         key: all that decides it besides the image.
-        sha256: of the image's file. One without a proper hash (hand-made) is not cached: any other text could name a file
-            anywhere.
+        normal: the image. One without a proper hash (hand-made) is not cached: any other text could name a file anywhere.
     """
-    return folder() / kind / key / sha256[:2] / sha256 if _DIGEST.fullmatch(sha256) else None
+    return folder() / kind / key / normal.sha256[:2] / identity(normal) if _DIGEST.fullmatch(normal.sha256) else None
 
 
 def load(place: Path | None) -> bytes | None:

@@ -142,8 +142,15 @@ class Plan:
 
     def licence(self, scan: DatasetScan) -> str:
         """What the samples of a dataset may be used for."""
-        edges = studio(self.edges).generator.card.edges_licence if self.edges is not None else ""
-        return f"{scan.licence}. {edges}" if edges else scan.licence
+        return f"{scan.licence}. {self._edges_licence}" if self._edges_licence else scan.licence
+
+    def commercial_use(self, scan: DatasetScan) -> bool | None:
+        """Whether the samples of a dataset may be used commercially; None where that is the user's to know."""
+        return False if self._edges_licence else dataset_info(scan.dataset).commercial_use
+
+    @cached_property
+    def _edges_licence(self) -> str:
+        return studio(self.edges).generator.card.edges_licence if self.edges is not None else ""
 
     def stage(self, dataset: str, category: str) -> Stage | None:
         """What the edge edits of a category work with; None where there are none."""
@@ -250,6 +257,7 @@ def _checked(edges: EdgeTools | None, scans: tuple[DatasetScan, ...]) -> EdgeToo
             "logical and structural anomalies are drawn by a network: --edge-generator RUN. "
             "`synthgen train edge-generator --dataset ...` trains one."
         )
+    edges = edges.seal()
     for found in scans:
         studio(edges).check(found.dataset, [category.name for category in found.categories])
     studio(edges).detector  # noqa: B018  refuses other edges than the generator learned from

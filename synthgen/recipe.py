@@ -186,6 +186,8 @@ class Recipe(_Strict):
                 raise ValueError("either all types have a `weight`, or none of them, or `auto` is one of them")
             if not any(weights):
                 raise ValueError("every weight is 0: nothing would be made")
+            if edits := [name for name, own in value.items() if own.weight == AUTO and TYPES[name].edits_edges]:
+                raise ValueError(f"{edits[0]}: `auto` weighs the surface types alone; give it a number as `weight`")
             fixed = [name for name, own in value.items() if own.per_image is not None]
             if fixed:
                 raise ValueError(f"{fixed[0]}: in a mixture a type has a `weight` instead of `per_image`")

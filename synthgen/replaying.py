@@ -11,7 +11,7 @@ import numpy as np
 from synthgen.anomalies.registry import TYPES
 from synthgen.anomalies.subject import Subject
 from synthgen.datasets import scan
-from synthgen.edges.editing import Donors
+from synthgen.edges.editing import Donors, Scene
 from synthgen.edges.studio import EdgeTools, Stage, Workbench, fit_mask, studio
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.foreground import Method, find_foreground
@@ -19,6 +19,7 @@ from synthgen.foreground.sam import read_checkpoint
 from synthgen.recipe import recipe_from_resolved
 from synthgen.samples import Mask, NormalImage, Sample
 from synthgen.shards import ShardDataset
+from synthgen.shards.layout import SUFFIX
 from synthgen.shards.storage import storage_error
 from synthgen.synthesis import PreparedNormal, make_sample, replay
 
@@ -84,7 +85,7 @@ def replay_from_shards(
         InputDataError: there is no such sample.
         UsageError: the dataset was made with foreground masks or SAM's weights, and these are not given.
     """
-    dataset = ShardDataset(path)
+    dataset = with_neighbours(path)
     if sample_id not in dataset.ids:
         raise InputDataError(f"{path}: has no sample {sample_id!r}.{suggest(sample_id, dataset.ids[:2000])}")
     stored = dataset[dataset.index(sample_id)]
@@ -98,6 +99,11 @@ def replay_from_shards(
     return Replay(stored, from_seed, from_params)
 
 
+def with_neighbours(path: Path) -> ShardDataset:
+    """The dataset; of one shard all that lie beside it, for their normal images may have lent edges to its samples."""
+    return ShardDataset(path if path.is_dir() else sorted(path.parent.glob(f"*{SUFFIX}")))
+
+
 def prepare_again(
     dataset: ShardDataset,
     stored: Sample,
@@ -109,18 +115,31 @@ def prepare_again(
     """The normal image of a stored sample with all that its types saw of it; see `replay_from_shards`."""
     config = _config(dataset, stored)
     place = f"{stored.spec.dataset}/{stored.spec.category}"
-    method = _method(config["foreground_methods"][place], foreground_masks, sam_checkpoint)
-    normal = NormalImage(
-        stored.spec.dataset, stored.spec.category, stored.spec.source, stored.source_sha256, np.ascontiguousarray(stored.normal)
-    )
-    foreground = find_foreground(normal, method)
-    bench = _bench(dataset, normal, foreground.mask, config, edges, root) if TYPES[stored.spec.type].edits_edges else None
-    return PreparedNormal(normal, Subject(normal.pixels, foreground.mask, config["materials"][place], bench), "")
+    normal = _normal(stored)
+    foreground = find_foreground(normal, _method(config["foreground_methods"][place], foreground_masks, sam_checkpoint)).mask
+    bench = None
+    if TYPES[stored.spec.type].edits_edges:
+        bench = _bench(dataset, normal, foreground, config, edges, root)
+    return PreparedNormal(normal, Subject(normal.pixels, foreground, config["materials"][place], bench), "")
+
+
+def subject_of_edit(dataset: ShardDataset, stored: Sample, edges: EdgeTools | None, root: Path | None = None) -> Subject:
+    """What rendering a stored edge edit's parameters needs, which is no foreground; see `replay_from_shards`."""
+    normal = _normal(stored)
+    whole = np.ones(normal.pixels.shape[:2], np.uint8)
+    bench = _bench(dataset, normal, whole, _config(dataset, stored), edges, root)
+    return Subject(normal.pixels, whole, bench=bench)
+
+
+def _normal(stored: Sample) -> NormalImage:
+    spec = stored.spec
+    return NormalImage(spec.dataset, spec.category, spec.source, stored.source_sha256, np.ascontiguousarray(stored.normal))
 
 
 def _config(dataset: ShardDataset, stored: Sample) -> dict[str, Any]:
     """What the dataset says about its making."""
-    header = next(one for one in dataset.headers if one.category == stored.spec.category)
+    of = (stored.spec.dataset, stored.spec.category)
+    header = next(one for one in dataset.headers if (one.dataset, one.category) == of)
     return dict(json.loads(header.config_json))
 
 
@@ -137,17 +156,27 @@ def _bench(
         raise UsageError("--edge-generator is needed (and --weights, as for the build): this sample is an edge edit.")
     here = studio(edges)
     if (now := here.identity) != (then := config["edges"]):
-        changed = ", ".join(name for name in then if now[name] != then[name])
-        raise UsageError(f"--edge-generator {edges.generator}: the dataset was made with another: {changed} differs.")
-    if config["share"] < 1:  # any image of the category may have lent its edges
+        changed = ", ".join(f"{name} (then {then[name]}, now {now[name]})" for name in then if now[name] != then[name])
+        way = f" Give --device {then['device']}." if now["device"] != then["device"] else ""
+        raise UsageError(f"--edge-generator {edges.generator}: the dataset was made with another: {changed}.{way}")
+    if config["share"] < 1 or root is not None:  # any image of the category may have lent its edges
         found = scan(normal.dataset, root, [normal.category])
         bit_depth = config["datasets"][normal.dataset]["bit_depth"]
         size = (normal.pixels.shape[0], normal.pixels.shape[1])
         return Stage(edges, found.categories[0].used, size, bit_depth).workbench(normal, foreground)
-    stored = {one.source: one for one in dataset.normals() if one.category == normal.category}
-    others = tuple(sorted(name for name in stored if name != normal.source))
+    places = dict[str, int]()
+    columns = (dataset.column(name).tolist() for name in ("dataset", "category", "source"))
+    for number, (name, category, source) in enumerate(zip(*columns, strict=True)):
+        if (name, category) == (normal.dataset, normal.category) and source != normal.source:
+            places.setdefault(source, number)
+
+    def lent(name: str) -> Scene:
+        if name not in places:
+            raise UsageError(f"{name}: lent its edges, and is not in these shards. Give the dataset's folder by --root.")
+        return here.scene(dataset.normal(places[name]))
+
     scene = replace(here.scene(normal), foreground=fit_mask(foreground, here.size))
-    return Workbench(scene, Donors(others, lambda name: here.scene(stored[name])), here)
+    return Workbench(scene, Donors(tuple(sorted(places)), lent), here)
 
 
 def _method(identity: str, foreground_masks: Path | None, sam_checkpoint: Path | None) -> Method:

@@ -16,7 +16,7 @@ from synthgen.anomalies.registry import TYPES
 from synthgen.anomalies.subject import Subject
 from synthgen.datasets import NormalSource, read_normal
 from synthgen.edges.studio import Stage
-from synthgen.errors import SynthgenError
+from synthgen.errors import SynthgenError, UsageError
 from synthgen.foreground import Method, find_foreground
 from synthgen.plan import Plan, specs_of
 from synthgen.recipe import Recipe
@@ -60,7 +60,9 @@ def prepare(source: NormalSource, recipe: Recipe, method: Method, stage: Stage |
     warning = foreground.warning
     if normal.pixels.max() < _DARK:
         warning = f"{source.source}: nearly black; 16-bit files that use fewer bits need --bit-depth (12, say). {warning}"
-    return PreparedNormal(normal, subject, warning)
+    if bench is not None and "logical" in recipe.types and not bench.scene.regions.available:
+        warning = f"{source.source}: shows no parts that edges set apart: `logical` edits shapes in it. {warning}"
+    return PreparedNormal(normal, subject, warning.strip())
 
 
 def sample_generator(seed: int, sample_id: str, attempt: int) -> np.random.Generator:
@@ -130,10 +132,13 @@ def _attempt(kind: AnomalyType, jobs: Sequence[Job], seed: int, attempt: int) ->
         rng = sample_generator(seed, job.spec.sample_id, attempt)
         with _failing(outcomes, [k]):
             params[k] = kind.draw(rng, job.prepared.subject, job.settings)
-    with _failing(outcomes, list(params)):
-        rendered = kind.render([jobs[k].prepared.subject for k in params], list(params.values()))
-        for (k, drawn), result in zip(params.items(), rendered, strict=True):
-            outcomes[k] = _judged(kind, jobs[k], result, kind.to_json(drawn), attempt)
+    for group in ([*params], *([k] for k in params)):  # where all together fail, one by one: whose fault is it?
+        waiting = [k for k in group if outcomes[k] == ""]
+        if waiting:
+            with _failing(outcomes, waiting if len(waiting) == 1 else []):
+                rendered = kind.render([jobs[k].prepared.subject for k in waiting], [params[k] for k in waiting])
+                for k, result in zip(waiting, rendered, strict=True):
+                    outcomes[k] = _judged(kind, jobs[k], result, kind.to_json(params[k]), attempt)
     return outcomes
 
 
@@ -144,9 +149,21 @@ def _failing(outcomes: list[Sample | str], numbers: list[int]) -> Iterator[None]
         yield
     except SynthgenError:
         raise
-    except (ArithmeticError, LookupError, RuntimeError, ValueError, TypeError, cv2.error, np.linalg.LinAlgError) as error:
+    except RuntimeError as error:
+        if _is_device(error):
+            raise UsageError(
+                f"the device failed: {str(error).splitlines()[0]} Fewer --jobs need less of its memory."
+            ) from error
         for number in numbers:
             outcomes[number] = f"failed: {type(error).__name__}: {error}"
+    except (ArithmeticError, LookupError, ValueError, TypeError, cv2.error, np.linalg.LinAlgError) as error:
+        for number in numbers:
+            outcomes[number] = f"failed: {type(error).__name__}: {error}"
+
+
+def _is_device(error: RuntimeError) -> bool:
+    """Whether an accelerator failed, or ran out of memory: no fault of the sample."""
+    return type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") or "CUDA" in str(error)
 
 
 def _judged(kind: AnomalyType, job: Job, rendered: Rendered, params: dict[str, Any], attempt: int) -> Sample | str:
@@ -193,8 +210,8 @@ def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subje
         return "too small"
     if area > kind.largest_share * pixels:
         return "too large"
-    if kind.edits_edges:  # a part that is gone need not differ in brightness; the type has judged the change itself
-        return ""
+    if kind.edits_edges:  # a part that is gone need not differ in its mean brightness; the type has judged the change itself
+        return "" if visible >= _SMALLEST_VISIBLE_SHARE else "not visible"
     hidden = max(kind.smallest_contrast, _CONTRAST_OVER_GRAIN * subject.grain, _CONTRAST_OVER_TEXTURE * subject.texture(box))
     if contrast < hidden or visible < _SMALLEST_VISIBLE_SHARE:
         return "not visible"

@@ -38,8 +38,8 @@ def train(root, out, steps=60, *more):
     return synthgen(*common, *SMALL, "--set", f"steps={steps}", *more)
 
 
-def build(root, out, generator, *more, types="logical,structural"):
+def build(root, out, generator, *more, types="logical,structural", **options):
     """A build by command; the threshold is low, for the generator has seen little."""
     low = [part for kind in types.split(",") for part in ("--set", f"{kind}.threshold=0.15")]
     common = ("build", "--dataset", "folder", "--root", root, "--out", out, "--size", SIDE, "--device", "cpu")
-    return synthgen(*common, "--types", types, *low, "--edge-generator", generator, "--max-rejected", 1, *more)
+    return synthgen(*common, "--types", types, *low, "--edge-generator", generator, "--max-rejected", 1, *more, **options)

@@ -136,8 +136,6 @@ def test_a_warp_of_nothing_is_nothing_and_edges_stay_in_place_with_their_picture
     both = warp(picture, grid)
     assert torch.equal(both[:, :1], warp(picture[:, :1], grid))
     assert not torch.allclose(both, picture, atol=1e-2)
-    mask = (picture[:, :1] > 0.5).float()
-    assert set(warp(mask, grid, nearest=True).unique().tolist()) <= {0.0, 1.0}
 
 
 def test_warps_depend_on_their_random_numbers_alone():
@@ -153,13 +151,13 @@ def test_settings_survive_json_and_refuse_nonsense():
     assert make_config("paper256", {}).epochs_of(3629) == 300
     for changes, said in [
         ({"stepz": 1}, "Did you mean 'steps'"),
-        ({"steps": "many"}, "expected a int"),
+        ({"steps": "many"}, "expected a whole number"),
         ({"size": (100, 128)}, "multiples"),
         ({"perceptual": "lpips"}, "perceptual"),
         ({"batch_size": 0}, "at least 1"),
         ({"warp_amount": 0.9}, "warp_amount"),
         ({"rate": 0}, "rate"),
-        ({"steps": 0, "epochs": 0}, "nothing"),
+        ({"steps": 0, "epochs": 0}, "greater than 0"),
     ]:
         with pytest.raises(UsageError, match=said):
             make_config("cpu", changes)

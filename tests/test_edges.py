@@ -10,10 +10,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from commands import synthgen
+from commands import hooks, synthgen
 from edge_scenes import SIDE, SMALL, build, train, write_scenes
 
-from synthgen.edges.model import load_generator, read_card, save_generator
+from synthgen.edges.config import make_config
+from synthgen.edges.generator import Generator
+from synthgen.edges.model import EdgeGenerator, ModelCard, load_generator, read_card, save_generator
 from synthgen.edges.pidinet import PiDiNet
 from synthgen.edges.studio import EdgeTools, studio
 from synthgen.errors import InputDataError, IntegrityError, UsageError
@@ -171,7 +173,7 @@ def test_the_papers_mode_keeps_whole_generated_pictures_and_their_normals(root, 
     assert synthgen("replay", name, "--in", out, "--edge-generator", generator, "--device", "cpu").returncode == 0
     with h5py.File(next(out.glob("*.h5"))) as file:
         assert {"generated_index", "ssim_diff"} <= set(file)
-        assert len(np.unique(file["generated_index"][:])) <= 10
+        assert len(np.unique(file["generated_index"][:][file["label"][:] > 0])) <= 10  # one for each normal image
     made = {sample.spec.sample_id: sample for sample in SynthesisDataset(plan_of(
         root, generator, per_image=1,
         types={kind: {"threshold": 0.15, "mode": "paper", "keep_difference": True} for kind in THRESHOLDS},
@@ -180,6 +182,92 @@ def test_the_papers_mode_keeps_whole_generated_pictures_and_their_normals(root, 
         assert np.array_equal(sample.image, made[sample.spec.sample_id].image)
         assert np.array_equal(sample.generated, made[sample.spec.sample_id].generated)
         assert np.array_equal(sample.difference, made[sample.spec.sample_id].difference)
+
+
+def test_a_kept_difference_is_a_matter_of_each_type(root, generator, tmp_path):
+    more = ("--set", "logical.keep_difference=true", "--per-image", 1)
+    assert build(root, tmp_path / "set", generator, *more).returncode == 0
+    assert synthgen("verify", tmp_path / "set").returncode == 0
+    kept = {sample.spec.type: sample.difference is not None for sample in ShardDataset(tmp_path / "set") if not sample.rejected}
+    assert kept == {"logical": True, "structural": False}
+
+
+def test_a_donor_that_cannot_be_read_lends_nothing_and_stops_nothing(generator, tmp_path):
+    broken = write_scenes(tmp_path / "broken", 6)
+    file = broken / "scene" / "003.png"
+    data = bytearray(file.read_bytes())
+    at = data.index(b"IDAT") + 20
+    data[at : at + 200] = bytes(200)  # its structure stays sound
+    file.write_bytes(data)
+    done = build(broken, tmp_path / "set", generator, "--per-image", 2)
+    assert done.returncode == 0, done.stderr
+    samples = ShardDataset(tmp_path / "set")
+    assert {sample.spec.source for sample in samples} == {f"scene/{k:03}.png" for k in (0, 1, 2, 4, 5)}
+    assert "scene/003.png" not in {sample.params["donor"] for sample in samples if not sample.rejected}
+
+
+def test_files_of_the_same_names_elsewhere_are_other_images(root, generator, tmp_path):
+    other = write_scenes(tmp_path, 10, first=100)
+    for k in range(10):
+        (other / "scene" / f"{100 + k}.png").rename(other / "scene" / f"{k:03}.png")
+    before = SynthesisDataset(plan_of(root, generator, per_image=1))[:4]
+    after = SynthesisDataset(plan_of(other, generator, per_image=1))[:4]
+    studio.cache_clear()
+    alone = SynthesisDataset(plan_of(other, generator, per_image=1))[:4]
+    for one, same, different in zip(after, alone, before, strict=True):
+        assert np.array_equal(one.image, same.image)
+        assert not np.array_equal(one.image, different.image)
+
+
+def test_a_generator_that_changes_in_its_place_is_noticed(root, generator, tmp_path):
+    mine = tmp_path / "model.safetensors"
+    mine.write_bytes((generator / "model.safetensors").read_bytes())
+    plan = plan_of(root, mine)
+    first = SynthesisDataset(plan)[0]
+    loaded = load_generator(mine)
+    changed = {name: value * 1.01 for name, value in loaded.network.state_dict().items()}
+    save_generator(mine, changed, loaded.card)
+    assert not np.array_equal(SynthesisDataset(plan_of(root, mine))[0].image, first.image)
+    studio.cache_clear()
+    with pytest.raises(IntegrityError, match="changed since"):
+        SynthesisDataset(plan)[0]
+
+
+def test_pictures_do_not_depend_on_the_number_of_threads():
+    torch.manual_seed(0)
+    card = ModelCard(make_config("cpu", {}), "x", ("x",), "", "soft", "", "", {})
+    drawer = EdgeGenerator(card, Generator(1, 16, 3, 4).eval(), torch.device("cpu"))
+    edges = [np.random.default_rng(0).random((128, 128), np.float32)]
+    before, drawn = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            drawn += drawer.draw(edges)
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(drawn[0], drawn[1])
+    assert np.array_equal(drawn[0], drawn[2])
+
+
+def test_one_shard_and_a_share_find_the_donors(root, generator, tmp_path):
+    assert build(root, tmp_path / "many", generator, "--per-image", 2, "--samples-per-shard", 8).returncode == 0
+    assert build(root, tmp_path / "part", generator, "--per-image", 2, "--sample", "30%").returncode == 0
+    shard = sorted((tmp_path / "many").glob("*.h5"))[0]
+    common = ("--edge-generator", generator, "--device", "cpu")
+    for place, more in ((shard, ()), (tmp_path / "part", ("--root", root))):
+        names = [one.spec.sample_id for one in ShardDataset(place) if not one.rejected and one.params["donor"]]
+        done = synthgen("replay", names[0], "--in", place, *common, *more)
+        assert done.returncode == 0, done.stderr
+        sheet = synthgen("view", place, "--steps", "-n", 2, "-o", tmp_path / "sheet.png", *common, *more)
+        assert sheet.returncode == 0, sheet.stderr
+
+
+def test_a_sample_that_kills_its_worker_is_found_among_its_neighbours(root, generator, tmp_path):
+    hooked = hooks(tmp_path / "hooks", HOOK_SAMPLE="folder/scene/002/structural/1", HOOK_HOW="kill")
+    done = build(root, tmp_path / "set", generator, "--per-image", 2, "--jobs", 1, env=hooked)
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads((tmp_path / "set" / "quarantine.json").read_text())) == ["folder/scene/002/structural/1"]
 
 
 def test_samples_may_be_larger_than_what_the_generator_draws(root, generator):
@@ -244,7 +332,7 @@ def test_a_model_file_that_is_damaged_or_another_is_refused(generator, tmp_path)
 def test_other_edges_than_the_generator_learned_from_are_refused(root, generator, tmp_path):
     torch.manual_seed(0)
     torch.save({"state_dict": PiDiNet(20, 8).state_dict()}, tmp_path / "tiny.pth")
-    with pytest.raises(UsageError, match="was trained on the edges of 'soft'"):
+    with pytest.raises(UsageError, match="was trained on the edges of image gradients"):
         make_plan(
             make_recipe({"datasets": ["folder"], "types": ["logical"], "size": SIDE}),
             {"folder": root},
@@ -281,6 +369,8 @@ def test_a_training_stops_on_a_signal_and_says_how_to_go_on(root, tmp_path):
         rest = process.stderr.read()
         assert process.wait(timeout=60) == 143
     assert "it goes on" in rest
+    log = tmp_path / "run" / "log.jsonl"
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists() == log.exists()
 
 
 def test_views_of_the_steps_show_every_sample(built, generator, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from synthgen.anomalies.blending import finish, largest_change
+from synthgen.anomalies.blending import SEEN, finish, largest_change, tighten
 from synthgen.anomalies.contract import (
     NOTHING,
     Rendered,
@@ -26,6 +26,7 @@ from synthgen.edges.truth import Truth, find_truth, structural_difference, visib
 from synthgen.samples import Image, Mask
 
 _SEAM, _SEAM_BLUR = 2, 1.0  # pixels at the generator's size around a mask, where generated turns into real
+_LEAST_ON_OBJECT = 0.5  # share of a mask
 _RING = 12  # pixels around it whose colours the generated part is matched to
 
 
@@ -163,8 +164,11 @@ def steps(subject: Subject, params: EdgeParams) -> Steps:
 
 def _rendered(subject: Subject, bench: Workbench, params: EdgeParams, area: Mask, picture: Image) -> Rendered:
     truth = _truth(bench, params, area, picture)
-    if truth.refused:
-        return Rendered(NOTHING.box, NOTHING.patch, NOTHING.mask, refused=truth.refused)
+    refused = truth.refused
+    if not refused and params.where != "added" and bench.scene.foreground[truth.mask > 0].mean() < _LEAST_ON_OBJECT:
+        refused = "the edit changed the background"
+    if refused:
+        return Rendered(NOTHING.box, NOTHING.patch, NOTHING.mask, refused=refused)
     size = (subject.pixels.shape[0], subject.pixels.shape[1])
     difference = _levels(truth.difference, size) if params.keep_difference else None
     if params.mode == "paper":
@@ -187,27 +191,38 @@ def _whole(subject: Subject, picture: Image, mask: Mask, generated: Image, diffe
     picture = picture.copy()
     same = (mask > 0) & (largest_change(subject.pixels, picture) == 0)
     picture[same] += np.where(picture[same] < 128, 1, 255).astype(np.uint8)
-    height, width = mask.shape
-    return Rendered((0, 0, height, width), picture, mask, generated=generated, difference=difference)
+    part = tighten(subject.pixels, (0, 0, *mask.shape), picture, mask)
+    return Rendered(part.box, part.patch, part.mask, generated=generated, difference=difference)
 
 
 def _composite(subject: Subject, bench: Workbench, mask: Mask, picture: Image) -> Rendered:
     """What has changed, put into the real picture: its colours matched around it, its seam blurred."""
     size, scale = (subject.pixels.shape[0], subject.pixels.shape[1]), bench.scene.scale
     share = cv2.GaussianBlur(grown(mask, _SEAM * scale).astype(np.float32), (0, 0), max(_SEAM_BLUR * scale, 0.5))
-    matched = _matched(picture, fit(subject.pixels, mask.shape), grown(mask, _RING * scale) & (1 - grown(mask, _SEAM * scale)))
+    ring = grown(mask, _RING * scale) & (1 - grown(mask, _SEAM * scale))
+    matched = _matched(picture, _normal(bench), fit(subject.pixels, mask.shape), ring)
     share = np.clip(cv2.resize(share, size[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)[..., None]
     new = share * fit(matched, size) + (1 - share) * subject.pixels
     changed = np.where(share > 1 / 512, np.rint(new), subject.pixels).astype(np.uint8)
-    return finish(subject.pixels, (0, 0, *size), changed, fit_mask(mask, size))
+    core = fit_mask(mask, size)
+    return finish(subject.pixels, (0, 0, *size), changed, core, _joined(core, subject.pixels, changed))
 
 
-def _matched(picture: Image, real: Image, ring: Mask) -> Image:
-    """The picture, its colours moved by what it lacks on average around the change (CIELAB)."""
+def _joined(core: Mask, before: Image, after: Image) -> Mask:
+    """Where pixels may change: what cannot be seen, and visible changes that hang together with the core."""
+    seen = core | (largest_change(before, after) >= SEEN).astype(np.uint8)
+    count, pieces = cv2.connectedComponents(seen, connectivity=8)
+    joined = np.bincount(pieces.ravel(), core.ravel(), count) > 0
+    joined[0] = True
+    return np.asarray(joined[pieces], np.uint8)
+
+
+def _matched(picture: Image, generated: Image, real: Image, ring: Mask) -> Image:
+    """The picture, its colours moved by what the generated normal image lacks on average around the change (CIELAB)."""
     if not ring.any():
         return picture
-    lab, wanted = (cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for one in (picture, real))
-    lab += (wanted[ring > 0] - lab[ring > 0]).mean(0)
+    lab, made, wanted = (cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for one in (picture, generated, real))
+    lab += (wanted[ring > 0] - made[ring > 0]).mean(0)
     return np.asarray(np.rint(np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 255), np.uint8)
 
 

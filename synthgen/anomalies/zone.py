@@ -6,10 +6,12 @@ them, `oval` is where a tool did not touch a surface that is not flat, or where 
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator
 
 from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften
 from synthgen.anomalies.blending import finish
@@ -35,6 +37,12 @@ _DARKEST = 0.5  # of the surface's brightness, that a zone may take away: it is 
 _STEP, _FEWEST = 8, 100  # pixels between the places that stand for the part when a boundary is put; and how many are enough
 
 
+def _at_most_all(value: tuple[float, float]) -> tuple[float, float]:
+    if value[1] > 0.9:
+        raise ValueError("expected shares of the part, at most 0.9")
+    return value
+
+
 class ZoneSettings(TypeSettings):
     """What may be drawn for a zone.
 
@@ -46,7 +54,7 @@ class ZoneSettings(TypeSettings):
         bend_range: how far a boundary bulges, over the size of the part.
     """
 
-    area_range: RelativeRange = (0.02, 0.45)
+    area_range: Annotated[RelativeRange, AfterValidator(_at_most_all)] = (0.02, 0.45)
     contrast_range: PositiveRange = (12, 70)
     bright_share: Share = 0.5
     texture_range: RelativeRange = (0.3, 3.0)
@@ -143,8 +151,9 @@ def render_one(subject: Subject, params: ZoneParams) -> Rendered:
     depth = depth + np.float32(params.ragged) * blotch_noise(rng, depth.shape, max(24 * subject.scale, 3), 2)
     fg = subject.foreground[box[0] : box[2], box[1] : box[3]]
     cover = soften(subject, coverage(depth, params.rim))
-    change = np.float32(params.contrast) * (1 + np.float32(params.slope) * np.linspace(-0.5, 0.5, width, dtype=np.float32))
-    change = np.broadcast_to(change, cover.shape)
+    c, s = np.float32(np.cos(params.turn)), np.float32(np.sin(params.turn))
+    rows, columns = (np.linspace(-0.5, 0.5, side, dtype=np.float32) for side in cover.shape)
+    change = np.float32(params.contrast) * (1 + np.float32(params.slope) * (columns[None, :] * c + rows[:, None] * s))
     if params.streaks:
         lines = streaks(rng, box, params.rubbing, max(2 * subject.scale, 1))
         change = change + np.float32(params.streaks) * np.clip(lines, -2, 2)

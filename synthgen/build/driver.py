@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -137,25 +137,36 @@ class _Run:
         self._licences = {scan.dataset: plan.licence(scan) for scan in plan.scans}
 
     def warm(self, shards: list[PlannedShard], jobs: int, say: Callable[[str], None]) -> None:
-        """Work out edges and regions of all images that may lend theirs, so that no two workers do it twice.
+        """Work out edges and regions of the images, so that no two workers do it twice.
 
-        What goes wrong here goes wrong again, and is dealt with, where samples are made.
+        Of a share of the images only theirs; few of the others lend edges. What goes wrong here goes wrong again, and is
+        dealt with, where samples are made.
         """
+        whole = self._plan.recipe.share == 1
+        needed = {source for shard in shards for source in shard.sources}
         stages = {self._plan.stage(shard.dataset, shard.category) for shard in shards}
         batches = [
-            (stage, stage.sources[start : start + _WARMED_AT_ONCE])
+            (stage, sources[start : start + _WARMED_AT_ONCE])
             for stage in sorted((stage for stage in stages if stage and stage.sources), key=lambda one: one.sources[0].category)
-            for start in range(0, len(stage.sources), _WARMED_AT_ONCE)
+            for sources in [tuple(one for one in stage.sources if whole or one in needed)]
+            for start in range(0, len(sources), _WARMED_AT_ONCE)
         ]
         if not batches:
             return
         total, ready = sum(len(sources) for _, sources in batches), 0
         with self._open(min(jobs, len(batches))) as workers:
-            waiting = {workers.submit(stage.warm, sources) for stage, sources in batches}
+            try:
+                waiting = {workers.submit(stage.warm, sources) for stage, sources in batches}
+            except Exception as error:
+                if is_death(error):
+                    return
+                raise
             while waiting:
                 finished, waiting = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 workers.check()
-                if any(future.exception() is not None for future in finished):
+                wrong = next((future.exception() for future in finished if future.exception() is not None), None)
+                if wrong is not None:
+                    say(f"not used: edges and regions are worked out along with the samples: {wrong}")
                     return
                 ready += sum(future.result() for future in finished)
                 if finished:
@@ -204,10 +215,11 @@ class _Run:
         What was left out is written down only if the shard could be made without it: it may have died of something else.
         """
         deaths: Counter[str] = Counter()
+        last = ""
         while deaths.total() < _MOST_DEATHS:
             killers = {name: _KILLER for name, count in deaths.items() if name and count >= _TRIES_PER_SAMPLE}
             with self._open(1) as workers:
-                future = workers.submit(build_shard, self._task(shard, killers))
+                future = workers.submit(build_shard, replace(self._task(shard, killers), careful=True))
                 while not wait([future], timeout=_POLL_SECONDS).done:
                     workers.check()
                     self._tell(self._position(shard))
@@ -217,10 +229,11 @@ class _Run:
                     self._folder.quarantine(killers)
                     self._finish(shard, report)
                     return
-            deaths[self._working_on(shard)] += 1
+            last = self._working_on(shard)
+            deaths[last] += 1
             self._folder.sweep()
         raise SynthgenError(
-            f"{shard.name}: its worker died {_MOST_DEATHS} times, last at {self._working_on(shard) or 'its start'}. "
+            f"{shard.name}: its worker died {_MOST_DEATHS} times, last at {last or 'its start'}. "
             "Is there enough memory? Try --jobs 1."
         )
 

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from synthgen import __version__
-from synthgen.datasets import dataset_info
 from synthgen.errors import IntegrityError, StorageError, UsageError
 from synthgen.failpoints import reach
 from synthgen.plan import Plan, PlannedShard
@@ -282,8 +281,8 @@ def manifest(plan: Plan, reports: list[ShardReport]) -> dict[str, Any]:
         "name": plan.recipe.name,
         "generator": f"synthgen {__version__}",
         "config": json.loads(plan.config_json),
-        "licences": {scan.dataset: scan.licence for scan in plan.scans},
-        "commercial_use": {scan.dataset: dataset_info(scan.dataset).commercial_use for scan in plan.scans},
+        "licences": {scan.dataset: plan.licence(scan) for scan in plan.scans},
+        "commercial_use": {scan.dataset: plan.commercial_use(scan) for scan in plan.scans},
         "planned": len(plan),
         "made": made,
         "redrawn": redrawn,

@@ -42,6 +42,7 @@ class ShardTask:
         stage: what its edge edits work with; None where there are none.
         config_json, licence: what the shard says about itself.
         quarantined: samples to leave out, by id, and normal images, by `dataset/category/stem`, with the reason.
+        careful: whether to make samples one by one, so that it is known which one kills the worker.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class ShardTask:
     config_json: str
     licence: str
     quarantined: Mapping[str, str]
+    careful: bool = False
 
     @property
     def progress_path(self) -> Path:
@@ -90,6 +92,7 @@ class _Builder:
 
     def __init__(self, task: ShardTask) -> None:
         self._task = task
+        self._stage = task.stage.without(task.quarantined) if task.stage is not None else None
         self._settings: dict[str, TypeSettings] = {name: task.recipe.settings(name) for name in task.recipe.types}
         self._done = 0
         self._made: Counter[str] = Counter()
@@ -144,7 +147,7 @@ class _Builder:
         if prepared.warning:
             self._warnings.append(prepared.warning)
         row = writer.add_normal(prepared.normal)
-        for some in _batches(specs):
+        for some in [[spec] for spec in specs] if self._task.careful else _batches(specs):
             for sample in self._make(some, prepared):
                 writer.add_sample(sample, row)
                 self._count(sample)
@@ -155,7 +158,7 @@ class _Builder:
         self._note(name)
         if name in self._task.quarantined:
             raise InputDataError(f"{source.source}: {self._task.quarantined[name]}")
-        return prepare(source, self._task.recipe, self._task.method, self._task.stage)
+        return prepare(source, self._task.recipe, self._task.method, self._stage)
 
     def _make(self, specs: list[SampleSpec], prepared: PreparedNormal) -> list[Sample]:
         """The samples; the untouched normal image for those that have killed workers before."""

@@ -156,7 +156,7 @@ def view(
     selection = Selection(categories, types, n)
     if steps:
         tools = o.edge_tools(edge_generator, weights or (), sam_checkpoint, device)
-        typer.echo(str(write_steps(folder, out, selection, tools, sam_checkpoint, root)))
+        typer.echo(str(write_steps(folder, out, selection, tools, root)))
     else:
         typer.echo(str(write_sheet(folder, out, selection, per_row)))
 

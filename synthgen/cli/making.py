@@ -222,12 +222,10 @@ def write_sheet(folder: Path, path: Path, selection: "Selection", per_row: int =
     return path
 
 
-def write_steps(
-    folder: Path, path: Path, selection: "Selection", tools: "EdgeTools | None", sam_checkpoint: Path | None, root: Path | None
-) -> Path:
+def write_steps(folder: Path, path: Path, selection: "Selection", tools: "EdgeTools | None", root: Path | None) -> Path:
     """Write a sheet of the steps of a dataset's edge edits, and return its path."""
     from synthgen.anomalies.registry import TYPES
-    from synthgen.replaying import prepare_again
+    from synthgen.replaying import subject_of_edit, with_neighbours
     from synthgen.report.sheet import save_sheet
     from synthgen.report.steps import steps_sheet
     from synthgen.shards import ShardDataset
@@ -237,8 +235,9 @@ def write_steps(
     edits = [sample for sample in samples if TYPES[sample.spec.type].edits_edges]
     if not edits:
         raise InputDataError(f"{folder}: no edge edits are among these samples; --steps shows nothing else.")
-    prepared = [prepare_again(dataset, sample, None, sam_checkpoint, tools, root).subject for sample in edits]
-    save_sheet(path, steps_sheet(list(zip(edits, prepared, strict=True))))
+    neighbours = with_neighbours(folder)
+    subjects = [subject_of_edit(neighbours, sample, tools, root) for sample in edits]
+    save_sheet(path, steps_sheet(list(zip(edits, subjects, strict=True))))
     return path
 
 
@@ -261,15 +260,14 @@ def _refuse_inside(folder: Path, made: "Plan", root: Path | None, in_recipe: boo
 
     given = o.roots(root, [scan.dataset for scan in made.scans], in_recipe)
     for scan in made.scans:
-        place = resolve_root(scan.dataset, given.get(scan.dataset))
-        if place is not None and folder.resolve().is_relative_to(place.resolve()):
-            raise UsageError(f"--out {folder}: lies inside the dataset {place}, which is only read. Choose another folder.")
+        o.refuse_inside(folder, resolve_root(scan.dataset, given.get(scan.dataset)))
 
 
 def _run(
     made: "Plan", folder: Path, jobs: int | None, opener: "Opener | None" = None, part: "Part | None" = None
 ) -> "BuildResult":
     """Build with a progress bar (on a terminal) or a line now and then, and say what was found before."""
+    from synthgen.anomalies.registry import SURFACE_TYPES
     from synthgen.build.backends import open_loky
     from synthgen.build.driver import InterruptedBuildError, build
     from synthgen.cli.progress import occasionally, progress_display
@@ -278,7 +276,8 @@ def _run(
     talk = console()
     for scan in made.scans:
         talk.print(scan_table(scan))
-        if scan.dataset == "folder" and made.recipe.datasets["folder"].material is None:
+        surfaces = made.recipe.types.keys() & SURFACE_TYPES.keys()
+        if scan.dataset == "folder" and made.recipe.datasets["folder"].material is None and surfaces:
             default = made.recipe.material("folder", "")
             talk.print(f"material: {default}, since nothing else was said; --material tells what corrosion looks like")
     try:
@@ -328,15 +327,13 @@ def _judge(made: "Plan", result: "BuildResult") -> None:
     lines = "".join(f"\n  {count:6d}  {reason}" for reason, count in reasons.most_common(8))
     if result.unreadable:
         lines += f"\n  {result.unreadable:6d}  normal image unreadable"
+    advice = "Try --strength strong for faint surfaces, another --foreground, "
+    if made.edges is not None:
+        advice = "`synthgen view --steps` shows what the generator draws; train it longer, "
     raise PartialBuildError(
         f"{missing} of {result.planned} samples could not be made, more than "
         f"--max-rejected {made.recipe.max_rejected}:{lines}\n"
-        + (
-            "Train the generator longer (`synthgen view --steps` shows what it draws), lower --set logical.threshold, "
-            if made.edges is not None
-            else "Try --strength strong for faint surfaces, another --foreground, "
-        )
-        + "or allow more with --max-rejected."
+        f"The others are complete and can be used. {advice}or allow more with --max-rejected."
     )
 
 

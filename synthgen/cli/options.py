@@ -60,7 +60,11 @@ ForegroundMasks = Annotated[
     Path | None, typer.Option(help="Folder of your own masks, named like the images.", rich_help_panel=_SOURCE)
 ]
 SamCheckpoint = Annotated[
-    Path | None, typer.Option(help="SAM's weights, for --foreground sam. Default: $SYNTHGEN_SAM.", rich_help_panel=_SOURCE)
+    Path | None,
+    typer.Option(
+        help="SAM's weights, for --foreground sam (default: $SYNTHGEN_SAM) and for the regions of logical.",
+        rich_help_panel=_SOURCE,
+    ),
 ]
 EdgeGenerator = Annotated[
     Path | None,
@@ -73,7 +77,7 @@ WeightsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--weights",
-        help="NAME=FILE: pidinet (finds edges; research purposes only), vgg (VGG-19, a loss of `synthgen train`).",
+        help="NAME=FILE: pidinet (finds edges; research purposes only); `synthgen train` takes vgg (VGG-19) too.",
         rich_help_panel=_SOURCE,
     ),
 ]
@@ -93,7 +97,7 @@ Types = Annotated[
     str | None,
     typer.Option(
         help="Comma-separated, such as crack,corrosion,deformation; see `synthgen list types`. auto (the default): "
-        "a mixture of all types, by what suits each category.",
+        "a mixture of all surface types, by what suits each category.",
         rich_help_panel=_WHAT,
     ),
 ]
@@ -104,7 +108,12 @@ PerImage = Annotated[
     ),
 ]
 SizeOption = Annotated[
-    str | None, typer.Option("--size", help="Pixels: 512, or HEIGHTxWIDTH (default: 512).", rich_help_panel=_WHAT)
+    str | None,
+    typer.Option(
+        "--size",
+        help="Pixels: 512, or HEIGHTxWIDTH (default: 512; of edge edits alone, what the generator draws).",
+        rich_help_panel=_WHAT,
+    ),
 ]
 StyleOption = Annotated[
     str | None, typer.Option("--style", help="realistic or paper (default: realistic).", rich_help_panel=_WHAT)
@@ -247,14 +256,30 @@ def make_plan_from(request: Request) -> "Plan":
         values["share"] = _share(request.sample)
     if request.settings:
         values["types"] = _with_settings(values.get("types") or {AUTO: None}, request.settings)
+    tools = edge_tools(request.edge_generator, request.weights, request.sam_checkpoint, request.device)
     recipe = make_recipe(values, _option_names(request))
+    if tools is not None and recipe.edits_edges:
+        recipe = _sized(recipe, tools, values)
     _check_sam(recipe, request)
     places = roots(request.root, list(recipe.datasets), request.recipe is not None)
-    tools = edge_tools(request.edge_generator, request.weights, request.sam_checkpoint, request.device)
     if tools is not None and not recipe.edits_edges:
         raise UsageError("--edge-generator goes with --types logical,structural.")
     sam = request.sam_checkpoint if recipe.foreground == "sam" else None
     return make_plan(recipe, places, request.foreground_masks, sam, tools)
+
+
+def _sized(recipe: "Recipe", tools: "EdgeTools", values: dict[str, Any]) -> "Recipe":
+    """The recipe at the size that the generator draws, unless another one was asked for, or other types are made too."""
+    from synthgen.anomalies.registry import TYPES
+    from synthgen.edges.model import read_card
+
+    drawn = read_card(tools.generator).config.size
+    if "size" not in values and all(TYPES[name].edits_edges for name in recipe.types):
+        recipe = recipe.model_copy(update={"size": drawn})
+    if recipe.size != drawn:
+        told = "{}x{} pixels, and samples have {}x{}: what is new in them is enlarged or shrunk".format(*drawn, *recipe.size)
+        console().print(f"the generator draws {told}", markup=False)
+    return recipe
 
 
 def edge_tools(generator: Path | None, weights: Sequence[str], sam: Path | None, device: str) -> "EdgeTools | None":
@@ -335,6 +360,12 @@ def size_of(text: str) -> Any:
     if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--size {text}: expected one number, or HEIGHTxWIDTH such as 256x320.")
     return [int(part) for part in parts] if len(parts) == 2 else int(parts[0])
+
+
+def refuse_inside(folder: Path, place: Path | None) -> None:
+    """A user's dataset is only ever read: raise a UsageError if `folder` lies in it."""
+    if place is not None and folder.resolve().is_relative_to(place.resolve()):
+        raise UsageError(f"--out {folder}: lies inside the dataset {place}, which is only read. Choose another folder.")
 
 
 def opener_of(backend: str, scheduler: str | None) -> "Opener":

@@ -12,6 +12,7 @@ from synthgen.errors import UsageError, suggest
 
 if TYPE_CHECKING:
     from synthgen.datasets import DatasetScan
+    from synthgen.edges.config import GeneratorConfig
     from synthgen.edges.detector import EdgeDetector
 
 _MODELS = ("edge-generator",)
@@ -32,9 +33,16 @@ def train(
     size: Annotated[str | None, typer.Option(help="Pixels: 256, or HEIGHTxWIDTH.", rich_help_panel=_HOW)] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Another setting, such as steps=800, batch_size=8.", rich_help_panel=_HOW),
+        typer.Option(
+            "--set",
+            help="Another setting, such as steps=800: epochs, steps, batch_size, rate, width, halvings, blocks, perceptual, "
+            "flip, warp_share, warp_amount, averaging, beta1, beta2, judge_width, judge_layers, judge_scales.",
+            rich_help_panel=_HOW,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of first weights, order and warps.", rich_help_panel=_HOW)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Of first weights, order and warps.", rich_help_panel=_HOW)
+    ] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_WHERE)] = "auto",
     precision: Annotated[str, typer.Option(help="fp32 or bf16; default: bf16 on a GPU.", rich_help_panel=_WHERE)] = "",
     out: Annotated[
@@ -61,9 +69,9 @@ def train(
     from synthgen.edges.detector import make_detector
     from synthgen.edges.model import ModelCard, read_card
     from synthgen.edges.pairs import read_pairs, split
-    from synthgen.edges.training import choose_perceptual, train_generator
+    from synthgen.edges.training import choose_perceptual, load_perceptual, train_generator
     from synthgen.training.devices import choose_compute
-    from synthgen.training.folder import RunFolder
+    from synthgen.training.folder import CHECKPOINT, RunFolder
     from synthgen.training.terminal import Interrupted, terminable, training_progress
 
     talk = console()
@@ -79,40 +87,52 @@ def train(
     chosen = choose_perceptual(
         make_config(config or ("gpu_small" if on_gpu else "cpu"), changes), paths.get("vgg"), paths.get("pidinet")
     )
+    found = scan(dataset, root, o.names_of(categories))
+    folder = out or Path("runs") / "edge-generator" / dataset
+    o.refuse_inside(folder, found.root)
     detector = make_detector(paths.get("pidinet"), str(compute.device))
     _say_edges(detector)
-    found = scan(dataset, root, o.names_of(categories))
-    sources = [source for category in found.categories for source in category.used]
-    learned, held = split(sources)
-    pictures = read_pairs(learned, chosen.size, bit_depth, detector, on_gpu, occasionally(talk))
-    unseen = read_pairs(held, chosen.size, bit_depth, detector, on_gpu, occasionally(talk)) if held else pictures
     names = tuple(category.name for category in found.categories)
     card = ModelCard(chosen, dataset, names, found.licence, detector.name, detector.sha256, detector.licence, {})
-    facts = card.to_json() | {
-        "format": "synthgen-run", "pictures_sha256": pictures.sha256, "held_out_sha256": unseen.sha256 if held else "",
-        "seed": seed, "precision": compute.precision, "device": str(compute.device),
-    }  # fmt: skip
-    del facts["format"], facts["format_version"], facts["measured"]
-    folder = out or Path("runs") / "edge-generator" / dataset
-    talk.print(_summary(found, chosen.to_json(), len(pictures), len(held), chosen.epochs_of(len(pictures))), markup=False)
-    try:
-        with terminable() as check, training_progress(talk) as progress, RunFolder(folder, facts, "synthgen-run") as run:
-            if run.finished:
-                talk.print(f"{folder}: is finished already", markup=False)
-                card = read_card(folder)
-            else:
+    own = ("format", "format_version", "measured")
+    facts = {name: value for name, value in card.to_json().items() if name not in own}
+    facts |= {"seed": seed, "precision": compute.precision, "device": str(compute.device), "bit_depth": bit_depth}
+    held = True
+    if RunFolder.look(folder, facts):
+        talk.print(f"{folder}: is finished already", markup=False)
+        card = read_card(folder)
+    else:
+        perceptual = load_perceptual(chosen, paths, compute.device)
+        try:
+            with terminable() as check, training_progress(talk) as progress:
+                learned, unseen_sources = split([source for category in found.categories for source in category.used])
+                pictures = read_pairs(learned, chosen.size, bit_depth, detector, on_gpu, occasionally(talk))
+                held = bool(unseen_sources)
+                unseen = pictures
+                if held:
+                    unseen = read_pairs(unseen_sources, chosen.size, bit_depth, detector, on_gpu, occasionally(talk))
+                facts |= {"pictures_sha256": pictures.sha256, "held_out_sha256": unseen.sha256 if held else ""}
+                epochs = chosen.epochs_of(len(pictures))
+                talk.print(_summary(found, chosen, len(pictures), len(unseen_sources), epochs), markup=False)
+                with RunFolder(folder, facts, "synthgen-run") as run:
 
-                def watch(name: str, epoch: int, epochs: int, measured: dict[str, float]) -> None:
-                    check()
-                    progress(name, epoch, epochs, measured)
+                    def watch(name: str, epoch: int, epochs: int, measured: dict[str, float]) -> None:
+                        check()
+                        progress(name, epoch, epochs, measured)
 
-                card = train_generator(pictures, unseen, card, run, compute, seed, paths, watch)
-    except Interrupted as interrupt:
-        talk.print("synthgen: interrupted. Run the same command again: it goes on from the last checkpoint.")
-        raise typer.Exit(interrupt.exit_status) from None
+                    if (folder / CHECKPOINT).is_file():
+                        talk.print(f"{folder}: goes on from its checkpoint", markup=False)
+                    card = train_generator(pictures, unseen, card, run, compute, seed, perceptual, watch)
+        except Interrupted as interrupt:
+            talk.print("synthgen: interrupted. Run the same command again: it goes on after the last whole epoch.")
+            raise typer.Exit(interrupt.exit_status) from None
     which = "held-out pictures" if held else "its own pictures (there are too few to hold some out)"
     talk.print(f"{which}: mean difference {card.measured['l1']:.3f} of 1, structural similarity {card.measured['ssim']:.2f}")
-    talk.print(f"next: synthgen build --dataset {dataset} --types logical,structural --edge-generator {folder}", markup=False)
+    talk.print(f"look at {folder / 'samples.png'}: what it cannot draw there, it cannot draw in an anomaly", markup=False)
+    more = {"--root": root, "--categories": categories, "--weights": f"pidinet={paths['pidinet']}" if detector.sha256 else None}
+    given = "".join(f" {name} {value}" for name, value in more.items() if value is not None)
+    command = f"synthgen build --dataset {dataset}{given} --types logical,structural --edge-generator {folder}"
+    talk.print(f"next: {command}", markup=False)
     print_json({"run": str(folder)} | card.measured) if json else typer.echo(str(folder))
 
 
@@ -123,12 +143,12 @@ def _say_edges(detector: "EdgeDetector") -> None:
         console().print("edges: from image gradients, since there are no weights (--weights pidinet=FILE)", markup=False)
 
 
-def _summary(found: "DatasetScan", config: dict[str, Any], pictures: int, held: int, epochs: int) -> str:
-    height, width = config["size"]
-    of = f"{pictures} pictures of {len(found.categories)} categories"
+def _summary(found: "DatasetScan", config: "GeneratorConfig", pictures: int, held: int, epochs: int) -> str:
+    height, width = config.size
+    categories = f"{len(found.categories)} categories" if len(found.categories) > 1 else found.categories[0].name
     return (
-        f"{found.dataset}: {of} at {height}x{width}, {held} more held out; "
-        f"{epochs} epochs of batches of {config['batch_size']}; perceptual loss: {config['perceptual']}"
+        f"{found.dataset} ({categories}): {pictures} pictures at {height}x{width}, {held} more held out; "
+        f"{epochs} epochs of batches of {config.batch_size}; perceptual loss: {config.perceptual}"
     )
 
 
@@ -136,7 +156,9 @@ def _changes(entries: list[str]) -> dict[str, Any]:
     changes: dict[str, Any] = {}
     for entry in entries:
         name, equals, value = entry.partition("=")
-        if not equals or name == "size":
+        if not equals:
             raise UsageError(f"--set {entry}: expected NAME=VALUE, such as steps=800.")
+        if name == "size":
+            raise UsageError(f"--set {entry}: give --size {value or 'N'} instead.")
         changes[name] = value
     return changes

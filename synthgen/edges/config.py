@@ -100,7 +100,8 @@ def make_config(preset: str, changes: dict[str, Any]) -> GeneratorConfig:
         try:
             values[name] = kinds[name](value)
         except ValueError as error:
-            raise UsageError(f"{name}={value}: expected a {kinds[name].__name__}.") from error
+            kind = {int: "a whole number", float: "a number"}.get(kinds[name], kinds[name].__name__)
+            raise UsageError(f"{name}={value}: expected {kind}.") from error
     if "epochs" in values:
         values.setdefault("steps", 0)
     elif "steps" in values:
@@ -113,19 +114,26 @@ def _checked(config: GeneratorConfig) -> GeneratorConfig:
     for name, smallest in least.items():
         if getattr(config, name) < smallest:
             raise UsageError(f"{name}={getattr(config, name)}: at least {smallest} is needed.")
-    if config.epochs <= 0 and config.steps <= 0:
-        raise UsageError("epochs and steps are both 0: nothing would be trained.")
+    if min(config.epochs, config.steps) < 0 or not max(config.epochs, config.steps):
+        raise UsageError(f"epochs={config.epochs}, steps={config.steps}: one of them must be greater than 0, none less.")
     for name in ("warp_share", "flip", "averaging"):
         if not 0 <= getattr(config, name) <= 1:
             raise UsageError(f"{name}={getattr(config, name)}: expected a number from 0 to 1.")
     if not 0 <= config.warp_amount <= 0.3:
         raise UsageError(f"warp_amount={config.warp_amount}: expected a number from 0 to 0.3.")
-    if config.rate <= 0:
-        raise UsageError(f"rate={config.rate}: expected a number greater than 0.")
+    if not (0 < config.rate < 1):
+        raise UsageError(f"rate={config.rate}: expected a number between 0 and 1.")
+    for name in ("beta1", "beta2"):
+        if not 0 <= getattr(config, name) < 1:
+            raise UsageError(f"{name}={getattr(config, name)}: expected a number from 0 on, below 1.")
     if config.perceptual not in PERCEPTUALS:
         raise UsageError(f"perceptual={config.perceptual}: expected one of {', '.join(PERCEPTUALS)}.")
     step = 2**config.halvings
-    if any(side % step or side < 32 for side in config.size):
+    least_side = max(32, 4 * step)
+    if any(side % step or side < least_side for side in config.size):
         height, width = config.size
-        raise UsageError(f"size {height}x{width}: both sides must be multiples of {step} here, and at least 32 pixels.")
+        raise UsageError(
+            f"size {height}x{width}: with {config.halvings} halvings both sides must be multiples of {step}, "
+            f"and at least {least_side} pixels."
+        )
     return config

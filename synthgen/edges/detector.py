@@ -5,7 +5,6 @@ torch until PiDiNet is wanted, and a detector that travels to another process re
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -146,7 +145,9 @@ class PidinetDetector:
         network = self.load()
         edges: dict[int, Edges] = {}
         enlarged = [_enlarged(image) for image in images]
-        with _exact():
+        from synthgen.training.devices import exactly
+
+        with exactly():
             for places in self._batches(enlarged):
                 found = _run(network, np.stack([enlarged[place] for place in places]), self.device)
                 for place, one in zip(places, found, strict=True):
@@ -204,20 +205,6 @@ def _run(network: "PiDiNet", images: NDArray[np.uint8], device: str) -> list[Edg
         maps = edge_maps(network, batch)
     fine, fused = (_white(maps[output][:, 0].cpu().numpy()) for output in (0, -1))
     return [Edges(*pair) for pair in zip(fine, fused, strict=True)]
-
-
-@contextmanager
-def _exact() -> Iterator[None]:
-    """One CPU thread, and no shortened numbers or trials of algorithms on a GPU: the same image gives the same map."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _white(strength: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ that only what is background in both stays background. An edit holds everything 
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from synthgen.anomalies.appearance import odds_of
 from synthgen.anomalies.contract import log_uniform, uniform
 from synthgen.anomalies.noise import fractal_noise, noise_std, permutation
+from synthgen.errors import InputDataError
 from synthgen.samples import Mask
 
 if TYPE_CHECKING:
@@ -227,16 +229,16 @@ def _semantic(rng: np.random.Generator, scene: Scene, donors: Donors, odds: Odds
     if adds:
         return _added(rng, scene, donors, operation)
     labels = _some_regions(rng, scene.regions, odds.counts)
-    if operation == "remove":
-        return Edit(operation, "semantic", labels)
-    return Edit(operation, "semantic", labels, donor=_donor(rng, donors), placement=_placement(rng))
+    donor = _donor(rng, donors) if operation != "remove" else None
+    if donor is None:
+        return Edit("remove", "semantic", labels)
+    return Edit(operation, "semantic", labels, donor=donor, placement=_placement(rng))
 
 
 def _added(rng: np.random.Generator, scene: Scene, donors: Donors, operation: str) -> Edit | None:
     """A part of the donor, laid where the picture shows none: an extra component."""
     name = _donor(rng, donors)
-    donor = donors.scene(name)
-    if not donor.regions.available:
+    if name is None or not (donor := donors.scene(name)).regions.available:
         return None
     label = int(rng.integers(1, len(donor.regions) + 1))
     plain = _placement(rng)
@@ -272,12 +274,15 @@ def _free_places(scene: Scene) -> NDArray[np.intp]:
 def _arbitrary(rng: np.random.Generator, scene: Scene, donors: Donors, odds: Odds) -> Edit | None:
     operation = odds_of(rng, odds.operations) if donors.names else "remove"
     inside = np.argwhere(scene.foreground > 0)
+    if not len(inside):  # too thin to be seen at this size
+        inside = np.argwhere(scene.foreground == 0)
     shapes = tuple(_shape(rng, inside, scene.foreground.shape, odds.shape_area) for _ in range(odds.shapes))
     if shapes_area(shapes, scene.edges.shape).mean() > _MOST_SHAPE_AREA:
         return None
-    if operation == "remove":
-        return Edit(operation, "arbitrary", shapes=shapes)
-    return Edit(operation, "arbitrary", shapes=shapes, donor=_donor(rng, donors), placement=_placement(rng))
+    donor = _donor(rng, donors) if operation != "remove" else None
+    if donor is None:
+        return Edit("remove", "arbitrary", shapes=shapes)
+    return Edit(operation, "arbitrary", shapes=shapes, donor=donor, placement=_placement(rng))
 
 
 def _surest(scene: Scene, semantic: bool) -> Edit:
@@ -354,7 +359,8 @@ def _blob(rng: np.random.Generator, centre: NDArray[np.float64], pixels: float, 
     y, x = np.ogrid[: size[0], : size[1]]
     field = fractal_noise(size, 1.5 * radius, permutation(rng), 2) / noise_std(2)
     field -= (((y - centre[1]) ** 2 + (x - centre[0]) ** 2) / radius**2).astype(np.float32)
-    level = np.partition(field.ravel(), -round(pixels))[-round(pixels)]
+    count = max(round(pixels), 1)
+    level = np.partition(field.ravel(), -count)[-count]
     return np.asarray(field >= level, np.uint8)
 
 
@@ -368,7 +374,11 @@ def _placement(rng: np.random.Generator) -> Placement:
     )
 
 
-def _donor(rng: np.random.Generator, donors: Donors) -> str:
-    """One of the donors; with others beside it, it is still the same one unless one of those comes first."""
+def _donor(rng: np.random.Generator, donors: Donors) -> str | None:
+    """One of the donors that can be read; with others beside it, it is still the same one unless one of those comes first."""
     key = int(rng.integers(2**63))
-    return min(donors.names, key=lambda name: hashlib.sha256(f"{key}\n{name}".encode()).digest())
+    for name in sorted(donors.names, key=lambda name: hashlib.sha256(f"{key}\n{name}".encode()).digest()):
+        with suppress(InputDataError):  # the build reports it where its own samples are missing
+            donors.scene(name)
+            return name
+    return None

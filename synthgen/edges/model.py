@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from synthgen.digests import file_sha256
 from synthgen.edges.config import GeneratorConfig
 from synthgen.edges.detector import POLARITY
 from synthgen.edges.generator import Generator
 from synthgen.errors import InputDataError, IntegrityError, UsageError
 from synthgen.samples import Image, Size
+from synthgen.training.devices import exactly
 from synthgen.training.folder import MODEL, load_tensors, save_tensors
 
 FORMAT = "synthgen-edge-generator"
@@ -92,7 +92,11 @@ class EdgeGenerator:
         for start in range(0, len(edges), self.batch):
             some = np.stack(edges[start : start + self.batch])
             filled = np.concatenate([some, np.ones((self.batch - len(some), *some.shape[1:]), np.float32)])
-            with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu"):
+            with (
+                exactly(),
+                torch.inference_mode(),
+                torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu"),
+            ):
                 drawn = self.network(to_condition(torch.from_numpy(filled)).to(self.device))
             pictures += list(to_pictures(drawn)[: len(some)])
         return pictures
@@ -142,12 +146,8 @@ def load_generator(path: Path, device: str = "cpu") -> EdgeGenerator:
     return EdgeGenerator(card, network, place)
 
 
-def digest(path: Path) -> str:
-    """Hexadecimal SHA-256 of a model file, or of that in a training's folder."""
-    return file_sha256(_file(path))
-
-
-def _file(path: Path) -> Path:
+def model_file(path: Path) -> Path:
+    """The model file that is meant: itself, or that in a training's folder. Raises InputDataError if there is none."""
     file = path / MODEL if path.is_dir() else path
     if not file.is_file():
         raise InputDataError(
@@ -158,15 +158,19 @@ def _file(path: Path) -> Path:
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
-    file = _file(path)
+    file = model_file(path)
+    if file.suffix != ".safetensors":
+        raise InputDataError(
+            f"--edge-generator {file}: not a generator, which is a .safetensors file or the folder of a training."
+        )
     tensors, facts = load_tensors(file)
     if facts.get("format") != FORMAT or facts.get("format_version") != VERSION:
         raise IntegrityError(
             f"{file}: not an edge-to-image generator of this version, but {facts.get('format', 'something else')}."
         )
-    if facts["polarity"] != POLARITY:
+    if facts.get("polarity") != POLARITY:
         raise IntegrityError(
-            f"{file}: draws from edge maps of polarity {facts['polarity']!r}, edits need {POLARITY!r}. Train it again."
+            f"{file}: draws from edge maps of polarity {facts.get('polarity')!r}, edits need {POLARITY!r}. Train it again."
         )
     try:
         own = {name: facts[name] for name in ("dataset", "licence", "edges", "edges_sha256", "edges_licence", "measured")}

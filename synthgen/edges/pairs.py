@@ -1,16 +1,15 @@
 """The pictures that an edge-to-image generator learns from, with their edges, which are worked out once and kept on disk."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
 
 from synthgen import cache
-from synthgen.build.backends import usable_cores
+from synthgen.build.backends import open_loky, usable_cores
 from synthgen.datasets import NormalSource, read_normal
 from synthgen.edges.detector import EdgeDetector
 from synthgen.errors import InputDataError
@@ -74,8 +73,7 @@ def read_pairs(
     batches = [sources[start : start + _AT_ONCE] for start in range(0, len(sources), _AT_ONCE)]
     found: list[Found] = []
     problems: list[str] = []
-    runner = Parallel(n_jobs=1 if on_gpu else min(usable_cores(), len(batches)), return_as="generator")
-    for some in runner(delayed(_read)(batch, size, bit_depth, detector) for batch in batches):
+    for some in _each(batches, size, bit_depth, detector, on_gpu):
         found += [one for one in some if isinstance(one, Found)]
         problems += [one for one in some if isinstance(one, str)]
         say(f"pictures and edges: {len(found)} of {len(sources)}")
@@ -97,6 +95,18 @@ def split(sources: Sequence[NormalSource]) -> tuple[list[NormalSource], list[Nor
     return [one for one in sources if (one.category, one.stem) not in held], by_hash[:count]
 
 
+def _each(
+    batches: Sequence[Sequence[NormalSource]], size: Size, bit_depth: int, detector: EdgeDetector, on_gpu: bool
+) -> Iterator[list[Found | str]]:
+    """What `_read` makes of each batch, in order."""
+    if on_gpu:
+        yield from (_read(batch, size, bit_depth, detector) for batch in batches)
+        return
+    with open_loky(min(usable_cores(), max(len(batches), 1))) as workers:
+        for future in [workers.submit(_read, batch, size, bit_depth, detector) for batch in batches]:
+            yield future.result()
+
+
 def _read(sources: Sequence[NormalSource], size: Size, bit_depth: int, detector: EdgeDetector) -> list[Found | str]:
     """The pictures; where one cannot be used, why."""
     found: list[Found | str] = []
@@ -107,7 +117,7 @@ def _read(sources: Sequence[NormalSource], size: Size, bit_depth: int, detector:
         except InputDataError as error:
             found.append(str(error))
             continue
-        place = cache.entry("edges", key, normal.sha256)
+        place = cache.entry("edges", key, normal)
         data = cache.load(place)
         if data is None or len(data) != size[0] * size[1]:
             (edges,) = detector.detect([normal.pixels])

@@ -5,7 +5,7 @@ regions are worked out once per image and kept on disk.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
@@ -21,7 +21,7 @@ from synthgen.datasets import NormalSource, read_normal
 from synthgen.digests import file_sha256
 from synthgen.edges.detector import EdgeDetector, make_detector
 from synthgen.edges.editing import Donors, EdgeMap, Scene
-from synthgen.errors import InputDataError, UsageError
+from synthgen.errors import InputDataError, IntegrityError, UsageError
 from synthgen.samples import Image, Mask, NormalImage, Size
 
 if TYPE_CHECKING:
@@ -43,12 +43,35 @@ class EdgeTools:
         pidinet: PiDiNet's weights; None for the edges that need none.
         sam: SAM's weights; None for regions between edges.
         device: `cpu`, `cuda` or `cuda:N`.
+        sealed: digests of these files, once they were looked at: what was planned with is what is used, in every process.
     """
 
     generator: Path
     pidinet: Path | None = None
     sam: Path | None = None
     device: str = "cpu"
+    sealed: tuple[str, ...] = ()
+
+    def seal(self) -> "EdgeTools":
+        """The same with the digests of the files. Raises InputDataError or UsageError if one is missing."""
+        if self.sam is not None:
+            from synthgen.edges.sam import require
+
+            require(self.sam)
+        return replace(self, sealed=self._digests())
+
+    def check_seal(self) -> None:
+        """Raise an IntegrityError if a file is no longer what it was."""
+        if self.sealed and self.sealed != self._digests():
+            raise IntegrityError(
+                f"--edge-generator {self.generator} or the weights beside it changed since this began. Start anew."
+            )
+
+    def _digests(self) -> tuple[str, ...]:
+        from synthgen.edges.model import model_file
+
+        files = (model_file(self.generator), self.pidinet, self.sam)
+        return tuple(file_sha256(file) if file is not None else "" for file in files)
 
 
 @lru_cache(maxsize=2)
@@ -62,14 +85,17 @@ class Studio:
 
     def __init__(self, tools: EdgeTools) -> None:
         self.tools = tools
-        self._scenes: OrderedDict[tuple[str, str, str, Size], Scene] = OrderedDict()
+        self._scenes: OrderedDict[tuple[str, tuple[int, ...]], Scene] = OrderedDict()
+        self._read: dict[tuple[object, ...], tuple[str, tuple[int, ...]]] = {}
 
     @cached_property
     def generator(self) -> "EdgeGenerator":
         """The generator. Raises what `load_generator` raises."""
         from synthgen.edges.model import load_generator
 
-        return load_generator(self.tools.generator, self.tools.device)
+        loaded = load_generator(self.tools.generator, self.tools.device)
+        self.tools.check_seal()
+        return loaded
 
     @cached_property
     def detector(self) -> EdgeDetector:
@@ -80,10 +106,12 @@ class Studio:
         """
         found, card = make_detector(self.tools.pidinet, self.tools.device), self.generator.card
         if (found.name, found.sha256) != (card.edges, card.edges_sha256):
-            wanted = f"PiDiNet's weights with SHA-256 {card.edges_sha256}" if card.edges_sha256 else "no weights"
+            wanted = "image gradients: leave --weights away"
+            if card.edges_sha256:
+                wanted = f"PiDiNet with the weights of SHA-256 {card.edges_sha256}: give these by --weights pidinet=FILE"
             raise UsageError(
-                f"--weights pidinet={self.tools.pidinet or ''}: {self.tools.generator} was trained on the edges of "
-                f"{card.edges!r}, with {wanted}. Give the same, or train a generator on these edges."
+                f"--edge-generator {self.tools.generator}: was trained on the edges of {wanted}, "
+                "or train a generator on other edges."
             )
         return found
 
@@ -96,10 +124,8 @@ class Studio:
     @cached_property
     def identity(self) -> dict[str, str]:
         """What decides the pictures besides the images, as JSON types."""
-        from synthgen.edges.model import digest
-
         return {
-            "generator_sha256": digest(self.tools.generator),
+            "generator_sha256": (self.tools.sealed or self.tools.seal().sealed)[0],
             "edges": f"{self.detector.name} {self.detector.sha256}".rstrip(),
             "regions": self._regions_name,
             "device": self.tools.device.partition(":")[0],
@@ -111,11 +137,7 @@ class Studio:
         return self.generator.size
 
     def check(self, dataset: str, categories: Sequence[str]) -> None:
-        """Raise a UsageError unless the generator was trained on these categories, and SAM is there where it was asked for."""
-        if self.tools.sam is not None:
-            from synthgen.edges.sam import require
-
-            require(self.tools.sam)
+        """Raise a UsageError unless the generator was trained on these categories."""
         card = self.generator.card
         strange = sorted(set(categories) - set(card.categories))
         if card.dataset != dataset or strange:
@@ -126,7 +148,7 @@ class Studio:
 
     def scene(self, normal: NormalImage) -> Scene:
         """Edges and regions of a normal image, at the generator's size; from memory or from the disk if they are known."""
-        key = (normal.dataset, normal.category, normal.source, (normal.pixels.shape[0], normal.pixels.shape[1]))
+        key = (cache.identity(normal), normal.pixels.shape[:2])
         if key not in self._scenes:
             self._scenes[key] = self._known(normal)
             if len(self._scenes) > _KEPT:
@@ -134,9 +156,20 @@ class Studio:
         self._scenes.move_to_end(key)
         return self._scenes[key]
 
-    def kept(self, source: NormalSource, size: Size) -> Scene | None:
-        """The scene of an image that was read at a size, if it is in memory."""
-        return self._scenes.get((source.dataset, source.category, source.source, size))
+    def scene_of(self, source: NormalSource, size: Size, bit_depth: int) -> Scene:
+        """The scene of an image on disk, which is not decoded again while it is in memory.
+
+        Raises:
+            InputDataError: it cannot be read.
+        """
+        state = source.path.stat() if source.path is not None and source.path.exists() else None
+        file = (source.dataset, source.source, source.path, state and (state.st_size, state.st_mtime_ns), size, bit_depth)
+        known = self._scenes.get(self._read.get(file, ("", ())))
+        if known is None:
+            normal = read_normal(source, size, bit_depth)
+            known = self.scene(normal)
+            self._read[file] = (cache.identity(normal), normal.pixels.shape[:2])
+        return known
 
     def _known(self, normal: NormalImage) -> Scene:
         """The scene, its foreground the whole image."""
@@ -146,7 +179,7 @@ class Studio:
         edges, regions = f"{self.detector.name}-{self.detector.sha256}".rstrip("-"), self._regions_name.replace(" ", "-")
         device, read = self.tools.device.partition(":")[0], "x".join(str(side) for side in normal.pixels.shape[:2])
         key = f"{VERSION}-{edges}-{regions}-{device}-{read}-{height}x{width}"
-        place, pixels = cache.entry("scenes", key, normal.sha256), height * width
+        place, pixels = cache.entry("scenes", key, normal), height * width
         data = cache.load(place)
         if data is None or len(data) != 2 * pixels + 1:
             fine, found = self._worked_out(fit(normal.pixels, self.size))
@@ -208,13 +241,16 @@ class Stage:
         """Work out some images' edges and regions, for the cache; how many there are. The build reports unreadable ones."""
         for source in sources:
             with suppress(InputDataError):
-                studio(self.tools).scene(read_normal(source, self.size, self.bit_depth))
+                studio(self.tools).scene_of(source, self.size, self.bit_depth)
         return len(sources)
 
+    def without(self, barred: Collection[str]) -> "Stage":
+        """The stage without images that must not be read (`dataset/category/stem`), since reading them killed workers."""
+        kept = tuple(one for one in self.sources if f"{one.dataset}/{one.category}/{one.stem}" not in barred)
+        return replace(self, sources=kept)
+
     def _lent(self, others: Mapping[str, NormalSource], name: str) -> Scene:
-        here, source = studio(self.tools), others[name]
-        known = here.kept(source, self.size)
-        return known or here.scene(read_normal(source, self.size, self.bit_depth))
+        return studio(self.tools).scene_of(others[name], self.size, self.bit_depth)
 
 
 @dataclass(slots=True, eq=False)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
+from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from synthgen.edges.config import GeneratorConfig
@@ -39,9 +41,10 @@ from synthgen.training.folder import (
     unpack_optimizer,
 )
 from synthgen.training.steps import Clock, DivergedError, check_finite, generator, order
+from synthgen.training.terminal import Interrupted
 
 SHEET = "samples.png"
-_SHOWN = 6
+_SHOWN, _CELL = 6, 192
 _SHEETS = 20  # in all
 _CHECKPOINT_SECONDS = 60.0
 _FEWEST = 2
@@ -65,6 +68,17 @@ def choose_perceptual(config: GeneratorConfig, vgg: Path | None, pidinet: Path |
     return config
 
 
+def load_perceptual(config: GeneratorConfig, weights: dict[str, Path], device: torch.device) -> Perceptual:
+    """The loss that the settings name (no longer `auto`), with the weights of its network, by name (`vgg`, `pidinet`).
+
+    Raises:
+        InputDataError, IntegrityError: the weights are missing or not what they should be.
+    """
+    if config.perceptual == "none":
+        return pixel_loss
+    return (VggLoss if config.perceptual == "vgg" else EdgeLoss)(weights[config.perceptual], device)
+
+
 def train_generator(
     training: Pairs,
     held_out: Pairs,
@@ -72,7 +86,7 @@ def train_generator(
     run: RunFolder,
     compute: Compute,
     seed: int,
-    weights: dict[str, Path],
+    perceptual: Perceptual,
     watch: Watch = lambda name, epoch, epochs, measured: None,
 ) -> ModelCard:
     """Train a generator, from the run's checkpoint where there is one, and write the run's model.
@@ -84,7 +98,7 @@ def train_generator(
         run: where to.
         compute: device and precision.
         seed: of first weights, order and warps.
-        weights: of networks to look through, by name (`vgg`, `pidinet`).
+        perceptual: of `load_perceptual`.
         watch: hears of every epoch.
 
     Returns:
@@ -97,8 +111,8 @@ def train_generator(
     """
     if len(training) < _FEWEST:
         raise UsageError(f"{len(training)} pictures to learn from: at least {_FEWEST} are needed, and some dozens are better.")
-    with memory_errors("while training"), board(run.path) as events:
-        return _Training(training, held_out, card, run, compute, seed, weights).go(watch, events)
+    with memory_errors("while training", "give --set batch_size or --size a smaller value"), board(run.path) as events:
+        return _Training(training, held_out, card, run, compute, seed, perceptual).go(watch, events)
 
 
 class _Training:
@@ -106,14 +120,15 @@ class _Training:
 
     def __init__(
         self, training: Pairs, held_out: Pairs, card: ModelCard, run: RunFolder, compute: Compute, seed: int,
-        weights: dict[str, Path],
+        perceptual: Perceptual,
     ) -> None:  # fmt: skip
         self.pairs, self.held_out, self.card, self.run, self.compute, self.seed = training, held_out, card, run, compute, seed
         self.config = config = card.config
-        torch.manual_seed(seed)
         self.layout = torch.channels_last if compute.device.type == "cuda" else torch.contiguous_format
-        network = Generator(1, config.width, config.halvings, config.blocks)
-        judge = Discriminator(4, config.judge_width, config.judge_layers, config.judge_scales)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = Generator(1, config.width, config.halvings, config.blocks)
+            judge = Discriminator(4, config.judge_width, config.judge_layers, config.judge_scales)
         for one in (network, judge):
             one.to(compute.device).to(memory_format=self.layout)  # type: ignore[call-overload]
         self.network, self.judge = network, judge
@@ -122,7 +137,7 @@ class _Training:
             torch.optim.Adam(one.parameters(), config.rate, (config.beta1, config.beta2), fused=True)
             for one in (self.network, self.judge)
         ]
-        self.perceptual = _perceptual(config, weights, compute.device)
+        self.perceptual = perceptual
         self.epochs = config.epochs_of(len(training))
         self.epoch = self.step = 0
         self.clock = Clock()
@@ -130,26 +145,26 @@ class _Training:
     def go(self, watch: Watch, events: Board) -> ModelCard:
         self._resume()
         self.run.cut_log(self.epoch + 1)
-        saved = time.monotonic()
-        while self.epoch < self.epochs:
-            good = self._tensors(copied=True) if self.epoch else {}
-            measured = self._epoch(self.epoch + 1)
-            try:
+        saved, good = time.monotonic(), (self._tensors(copied=True), self._facts())
+        try:
+            while self.epoch < self.epochs:
+                measured = self._epoch(self.epoch + 1)
                 check_finite(measured, self.epoch + 1)
-            except DivergedError:
-                if good:
-                    self.run.save(CHECKPOINT, good, self._facts())
-                raise
-            self.epoch += 1
-            if self.epoch % max(1, self.epochs // _SHEETS) == 0 and self.epoch < self.epochs:
-                measured |= self._look(events)
-            self.run.log({"epoch": self.epoch, "seconds": round(self.clock.seconds, 3)} | measured)
-            for name, value in measured.items():
-                events.add_scalar(name, value, self.epoch)
-            watch(self.run.path.name, self.epoch, self.epochs, measured)
-            if time.monotonic() - saved > _CHECKPOINT_SECONDS and self.epoch < self.epochs:
-                self.run.save(CHECKPOINT, self._tensors(), self._facts())
-                saved = time.monotonic()
+                self.epoch += 1
+                good = self._tensors(copied=True), self._facts()
+                if self.epoch % max(1, self.epochs // _SHEETS) == 0 and self.epoch < self.epochs:
+                    measured |= self._look(events)
+                self.run.log({"epoch": self.epoch, "seconds": round(self.clock.seconds, 3)} | measured)
+                for name, value in measured.items():
+                    events.add_scalar(name, value, self.epoch)
+                if time.monotonic() - saved > _CHECKPOINT_SECONDS and self.epoch < self.epochs:
+                    self.run.save(CHECKPOINT, *good)
+                    saved = time.monotonic()
+                watch(self.run.path.name, self.epoch, self.epochs, measured)
+        except (DivergedError, Interrupted):
+            if good[1]["epoch"]:
+                self.run.save(CHECKPOINT, *good)
+            raise
         card = replace(self.card, measured=self._look(events))
         save_generator(self.run.path / MODEL, self.average, card)
         (self.run.path / CHECKPOINT).unlink(missing_ok=True)
@@ -266,12 +281,6 @@ def _tensors_of(pairs: Pairs, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
     return conditions, torch.from_numpy(pairs.pictures[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _perceptual(config: GeneratorConfig, weights: dict[str, Path], device: torch.device) -> Perceptual:
-    if config.perceptual == "none":
-        return pixel_loss
-    return (VggLoss if config.perceptual == "vgg" else EdgeLoss)(weights[config.perceptual], device)
-
-
 def _float(judged: list[list[Tensor]]) -> list[list[Tensor]]:
     return [[one.float() for one in scale] for scale in judged]
 
@@ -281,8 +290,13 @@ def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _sheet(pairs: Pairs, drawn: list[Image]) -> Image:
-    """Edges, generated and real pictures, a column each."""
-    columns = []
-    for edges, one, real in list(zip(pairs.edges, drawn, pairs.pictures, strict=True))[:_SHOWN]:
-        columns.append(np.concatenate([np.repeat(edges[..., None], 3, 2), one, real]))
-    return np.concatenate(columns, 1)
+    """Edges, generated and real pictures, a row of each, at least `_CELL` pixels large."""
+    rows = []
+    times = max(1, _CELL // min(pairs.edges.shape[1:]))
+    shown = list(zip(pairs.edges, drawn, pairs.pictures, strict=True))[:_SHOWN]
+    for title, row in zip(("edges", "generated", "real"), zip(*shown, strict=True), strict=True):
+        cells = [np.repeat(one[..., None], 3, 2) if one.ndim == 2 else one for one in row]
+        picture = PillowImage.fromarray(np.concatenate(cells, 1).repeat(times, 0).repeat(times, 1))
+        ImageDraw.Draw(picture).text((4, 2), title, (255, 40, 60), ImageFont.load_default(13))
+        rows.append(np.asarray(picture))
+    return np.concatenate(rows)

@@ -70,10 +70,9 @@ def _control_points() -> tuple[Tensor, Tensor]:
     return torch.cartesian_prod(side, side), torch.cartesian_prod(ends, ends)
 
 
-def warp(pictures: Tensor, grid: Tensor, nearest: bool = False) -> Tensor:
+def warp(pictures: Tensor, grid: Tensor) -> Tensor:
     """(B, C, H, W) pictures taken from where the grid says; beyond the border they are mirrored."""
-    mode = "nearest" if nearest else "bilinear"
-    return functional.grid_sample(pictures, grid.to(pictures), mode, padding_mode="reflection", align_corners=True)
+    return functional.grid_sample(pictures, grid.to(pictures), padding_mode="reflection", align_corners=True)
 
 
 def _kernel(distance: Tensor) -> Tensor:

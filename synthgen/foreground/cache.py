@@ -20,7 +20,7 @@ def remember(normal: NormalImage, key: str, find: Finder) -> tuple[Mask, str]:
         find: works the answer out.
     """
     height, width = normal.pixels.shape[:2]
-    place = cache.entry("foreground", f"{key}-{height}x{width}", normal.sha256)
+    place = cache.entry("foreground", f"{key}-{height}x{width}", normal)
     known = _unpacked(cache.load(place), (height, width))
     if known is None:
         known = find(normal)

@@ -8,6 +8,7 @@ from rich.table import Table
 from synthgen.anomalies.materials import MATERIAL_MODES
 from synthgen.anomalies.registry import ALIASES, TYPES
 from synthgen.datasets import DatasetScan, dataset_info, dataset_names
+from synthgen.manifests import manifest_dir
 from synthgen.plan import Plan
 from synthgen.recipe import recipe_names
 
@@ -123,9 +124,10 @@ def materials_table() -> Table:
 
 def recipes_table() -> Table:
     """The built-in recipes."""
-    table = _table("recipes", ("name", ""))
+    table = _table("recipes", ("name", ""), ("what it makes", ""))
     for name in recipe_names():
-        _row(table, name)
+        head = (manifest_dir() / f"{name}.yaml").read_text(encoding="utf-8").split("\n#\n")[0]
+        _row(table, name, " ".join(line.removeprefix("#").strip() for line in head.splitlines()))
     return table
 
 

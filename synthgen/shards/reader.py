@@ -127,6 +127,11 @@ class ShardDataset(Sequence[Sample]):
             for i in np.sort(np.unique(sources, return_index=True)[1]):
                 yield shard.normal(int(i))
 
+    def normal(self, index: int) -> NormalImage:
+        """The normal image of sample `index`."""
+        shard, i = self._locate(index)
+        return shard.normal(i)
+
     def close(self) -> None:
         """Closes the files; a later access opens them again."""
         while self._open:

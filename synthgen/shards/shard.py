@@ -108,7 +108,7 @@ class Shard:
             source_sha256=self.text("meta/source_sha256", i),
             rejected=self.text("meta/rejected", i),
             generated=self._generated(i),
-            difference=self._difference(i),
+            difference=self._difference(i) if params.get("keep_difference") else None,
         )
 
     def read_into(self, i: int, *, image: Image | None = None, mask: Mask | None = None, normal: Image | None = None) -> None:
@@ -156,7 +156,7 @@ class Shard:
         return None if row == self.column("normal_index")[i] else self.base_row(row)
 
     def _difference(self, i: int) -> NDArray[np.uint8] | None:
-        if "ssim_diff" not in self.extras or self.text("meta/rejected", i):
+        if "ssim_diff" not in self.extras:
             return None
         with reading(self.path, f"sample {i}"):
             difference: NDArray[np.uint8] = self._pictures["ssim_diff"][i]

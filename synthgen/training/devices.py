@@ -68,9 +68,21 @@ def keep_freed_memory() -> None:
 
 
 @contextlib.contextmanager
-def memory_errors(what: str) -> Iterator[None]:
-    """Turns a device out of memory into an error that says what to lower."""
+def exactly() -> Iterator[None]:
+    """One CPU thread, and no shortened numbers or trials of algorithms on a GPU: the same input gives the same output."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def memory_errors(what: str, advice: str = "lower --batch-size or --size, or give --cache host") -> Iterator[None]:
+    """Turns a device out of memory into an error that says what to do."""
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise UsageError(f"the device ran out of memory {what}: lower --batch-size or --size, or give --cache host.") from error
+        raise UsageError(f"the device ran out of memory {what}: {advice}.") from error

@@ -77,12 +77,20 @@ class RunFolder:
                 raise UsageError(f"{self.path}: the folder is not empty and is no run. Choose another --out.")
             write_atomically(path, self._config)
             return
-        before = read_json(path)
-        changed = differences(_what(before), _what(self._config))
-        if changed:
-            raise UsageError(
-                f"{self.path}: something else was trained there:\n  " + "\n  ".join(changed) + "\nChoose another --out."
-            )
+        _refuse(self.path, read_json(path), self._config)
+
+    @staticmethod
+    def look(path: Path, facts: dict[str, Any]) -> bool:
+        """Whether what these facts describe was trained there to its end already; before all of the configuration is known.
+
+        Raises:
+            UsageError: something else was trained there, as far as these facts tell.
+        """
+        if not (path / CONFIG).is_file():
+            return False
+        before = read_json(path / CONFIG)
+        _refuse(path, {name: before.get(name) for name in facts}, facts)
+        return (path / MODEL).is_file()
 
     @property
     def finished(self) -> bool:
@@ -209,6 +217,11 @@ def board(path: Path, enabled: bool = True) -> Iterator[Board]:
         yield writer
     finally:
         writer.close()
+
+
+def _refuse(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    if changed := differences(_what(before), _what(now)):
+        raise UsageError(f"{path}: something else was trained there:\n  " + "\n  ".join(changed) + "\nChoose another --out.")
 
 
 def _what(config: dict[str, Any]) -> dict[str, Any]:

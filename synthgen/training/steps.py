@@ -31,7 +31,7 @@ def check_finite(values: dict[str, float], epoch: int) -> None:
     if wrong:
         raise DivergedError(
             f"epoch {epoch}: {', '.join(wrong)} is no number any more. The last good state is in the run's checkpoint. "
-            "Lower the learning rates (--set), or give --precision fp32."
+            "Lower the learning rates (--set), or give --precision fp32, in another --out."
         )
 
 
