@@ -1,5 +1,7 @@
-"""Edge maps of images, 255 where there is no edge and 0 on a strong one, and what LogicAL does with them.
+"""Anomalies by edited edges (LogicAL): the edges of a normal image are found, edited, and drawn as a picture again.
 
-They come from PiDiNet where the user has its weights (`pidinet.py`, the one module here that imports torch at its top),
-else from image gradients (`soft.py`); `detector.py` gives both the same face.
+As data flows: `detector` finds edges (`pidinet` with weights of the user, else `soft`), `watershed` or `sam` find parts, which
+`regions` refines; `editing` draws and applies edits; `generator` draws pictures, and `truth` says what has changed in them.
+`studio` brings these together for a build. `config`, `pairs`, `warping`, `losses`, `training` and `model` make the generator.
+Edge maps are 255 (or 1) where there is no edge and 0 on an edge, everywhere.
 """
