@@ -5,7 +5,7 @@ like them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import cv2
@@ -168,7 +168,7 @@ def _rendered(subject: Subject, bench: Workbench, params: EdgeParams, area: Mask
     if not refused and params.where != "added" and bench.scene.foreground[truth.mask > 0].mean() < _LEAST_ON_OBJECT:
         refused = "the edit changed the background"
     if refused:
-        return Rendered(NOTHING.box, NOTHING.patch, NOTHING.mask, refused=refused)
+        return replace(NOTHING, refused=refused)
     size = (subject.pixels.shape[0], subject.pixels.shape[1])
     difference = _levels(truth.difference, size) if params.keep_difference else None
     if params.mode == "paper":

@@ -22,6 +22,7 @@ from synthgen.plan import Plan, PlannedShard
 
 _POLL_SECONDS = 0.2
 _WARMED_AT_ONCE = 8  # images of one task
+_MOST_SAMS = 2  # of 0.4 to 2.6 GB each
 _MOST_DEATHS = 20  # of one shard's workers, before the build gives up
 _TRIES_PER_SAMPLE = 2
 _KILLER = "quarantined: making it killed the worker process"
@@ -154,7 +155,8 @@ class _Run:
         if not batches:
             return
         total, ready = sum(len(sources) for _, sources in batches), 0
-        with self._open(min(jobs, len(batches))) as workers:
+        each = _MOST_SAMS if self._plan.edges is not None and self._plan.edges.sam is not None else jobs
+        with self._open(min(jobs, len(batches), each)) as workers:
             try:
                 waiting = {workers.submit(stage.warm, sources) for stage, sources in batches}
             except Exception as error:

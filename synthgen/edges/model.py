@@ -74,7 +74,7 @@ class EdgeGenerator:
     @cached_property
     def batch(self) -> int:
         """Pictures of one pass: on a CPU one, on a GPU as many as fill it, always the same number."""
-        return 1 if self.device.type == "cpu" else 16
+        return 1 if self.device.type == "cpu" else 8
 
     def draw(self, edges: list[NDArray[np.float32]]) -> list[Image]:
         """The pictures of some edge maps.

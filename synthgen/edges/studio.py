@@ -27,6 +27,7 @@ from synthgen.samples import Image, Mask, NormalImage, Size
 if TYPE_CHECKING:
     from synthgen.edges.model import EdgeGenerator
     from synthgen.edges.regions import Regions
+    from synthgen.edges.sam import SamRegions
 
 VERSION = 2
 """Raised whenever edges or regions change; part of the cache's key."""
@@ -182,7 +183,7 @@ class Studio:
         place, pixels = cache.entry("scenes", key, normal), height * width
         data = cache.load(place)
         if data is None or len(data) != 2 * pixels + 1:
-            fine, found = self._worked_out(fit(normal.pixels, self.size))
+            fine, found = self._worked_out(normal.pixels)
             data = fine.tobytes() + found.labels.tobytes() + bytes([found.available])
             cache.store(place, data)
         fine = np.frombuffer(data, np.uint8, pixels).reshape(height, width)
@@ -191,18 +192,19 @@ class Studio:
             fine.astype(np.float32) * np.float32(1 / 255), Regions(labels, bool(data[-1])), np.ones((height, width), np.uint8)
         )
 
-    def _worked_out(self, image: Image) -> tuple[NDArray[np.uint8], "Regions"]:
+    def _worked_out(self, pixels: Image) -> tuple[NDArray[np.uint8], "Regions"]:
         from synthgen.edges.regions import refine
         from synthgen.edges.watershed import edge_segments
 
+        image = fit(pixels, self.size)
         (edges,) = self.detector.detect([image])
         masks, foreground = edge_segments(1 - edges.fused.astype(np.float32) / 255)
         if self.tools.sam is not None:
-            masks = self._sam.masks(image)
+            masks = [fit_mask(mask.astype(np.uint8), self.size) > 0 for mask in self._sam.masks(pixels)]
         return edges.fine, refine(masks, image, foreground)
 
     @cached_property
-    def _sam(self):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _sam(self) -> "SamRegions":
         from synthgen.edges.sam import SamRegions
 
         assert self.tools.sam is not None
