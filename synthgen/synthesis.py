@@ -62,6 +62,8 @@ def prepare(source: NormalSource, recipe: Recipe, method: Method, stage: Stage |
         warning = f"{source.source}: nearly black; 16-bit files that use fewer bits need --bit-depth (12, say). {warning}"
     if bench is not None and "logical" in recipe.types and not bench.scene.regions.available:
         warning = f"{source.source}: shows no parts that edges set apart: `logical` edits shapes in it. {warning}"
+    if bench is not None and not bench.donors.names:
+        warning = f"{source.source}: no other image of its category can lend edges: they are only removed. {warning}"
     return PreparedNormal(normal, subject, warning.strip())
 
 

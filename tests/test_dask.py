@@ -10,6 +10,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+import edge_scenes
 import psutil
 import pytest
 from commands import build_arguments, build_normals, environment, gone, hooks, journal, start, synthgen, tree, wait_until
@@ -119,6 +120,19 @@ def impatient(folder):
 def makers(out):
     """Process ids of the workers that are making a shard: their temporary files say so."""
     return {int(path.name.rpartition("-")[2]) for path in out.glob(".tmp-*.h5-*")}
+
+
+def test_edge_edits_are_the_same_by_loky_by_dask_and_in_parts(cluster, tmp_path):
+    root, run = edge_scenes.write_scenes(tmp_path / "scenes", 6), tmp_path / "run"
+    assert edge_scenes.train(root, run, 12).returncode == 0
+    common = (run, "--per-image", 1, "--samples-per-shard", 4)
+    assert edge_scenes.build(root, tmp_path / "loky", *common, "--jobs", 1).returncode == 0
+    done = edge_scenes.build(root, tmp_path / "dask", *common, "--backend", "dask", "--scheduler", cluster.address)
+    assert done.returncode == 0, done.stderr
+    for part in (("--shards", "1-2"), ()):
+        assert edge_scenes.build(root, tmp_path / "parts", *common, *part).returncode == 0
+    assert len(list((tmp_path / "loky").glob("*.h5"))) == 3
+    assert tree(tmp_path / "loky") == tree(tmp_path / "dask") == tree(tmp_path / "parts")
 
 
 def test_same_folder_as_with_loky(cluster, root, whole, tmp_path):

@@ -279,6 +279,7 @@ def test_samples_may_be_larger_than_what_the_generator_draws(root, generator):
 
 def test_a_single_picture_can_only_lose_edges(generator, tmp_path):
     alone = write_scenes(tmp_path, 1)
+    assert "can lend edges" in build(alone, tmp_path / "set", generator, "--per-image", 1).stderr
     samples = SynthesisDataset(plan_of(alone, generator, per_image=6))
     assert {sample.params["operation"] for sample in samples if not sample.rejected} <= {"remove"}
 

@@ -130,6 +130,7 @@ class Studio:
             "edges": f"{self.detector.name} {self.detector.sha256}".rstrip(),
             "regions": self._regions_name,
             "device": self.tools.device.partition(":")[0],
+            "drawn_size": "x".join(str(side) for side in self.size),
         }
 
     @property
