@@ -7,11 +7,14 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synthgen.digests import file_sha256
-from synthgen.edges.sam import WHERE, SamRegions, foreground_of, require
 from synthgen.errors import IntegrityError, UsageError
 from synthgen.samples import Mask, NormalImage
+
+if TYPE_CHECKING:
+    from synthgen.edges.sam import SamRegions
 
 VERSION = 1
 """Raised whenever the masks change; part of the cache's key."""
@@ -39,6 +42,8 @@ def locate(path: Path | None) -> Path:
     Raises:
         UsageError: none is named, there is no such file, or no package to run it with.
     """
+    from synthgen.edges.sam import WHERE, require  # imported late: no build but SAM's needs what it imports
+
     named = path or (Path(given) if (given := os.environ.get("SYNTHGEN_SAM")) else None)
     if named is None:
         raise UsageError(f"--foreground sam needs --sam-checkpoint FILE (or the environment's SYNTHGEN_SAM). {WHERE}.")
@@ -65,13 +70,17 @@ def segment(normal: NormalImage, checkpoint: Checkpoint) -> tuple[Mask, str]:
     Raises:
         UsageError, IntegrityError: the checkpoint is gone, damaged, or another one than before.
     """
+    from synthgen.edges.sam import foreground_of
+
     mask = foreground_of(_model(checkpoint).masks(normal.pixels), *normal.pixels.shape[:2])
     share = float(mask.mean())
     return mask, "" if share >= _SMALLEST_AREA else f"SAM finds objects on {share:.1%} of the image only"
 
 
 @lru_cache(maxsize=1)
-def _model(checkpoint: Checkpoint) -> SamRegions:
+def _model(checkpoint: Checkpoint) -> "SamRegions":
+    from synthgen.edges.sam import SamRegions
+
     model = SamRegions(checkpoint.path, device(), _POINTS_PER_SIDE)
     if model.sha256 != checkpoint.sha256:
         raise IntegrityError(f"{checkpoint.path}: changed since its use began. Put the first one back, or start anew.")
