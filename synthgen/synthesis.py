@@ -131,8 +131,8 @@ def _attempt(kind: AnomalyType, jobs: Sequence[Job], seed: int, attempt: int) ->
     outcomes: list[Sample | str] = [""] * len(jobs)
     params: dict[int, Any] = {}
     for k, job in enumerate(jobs):
-        rng = sample_generator(seed, job.spec.sample_id, attempt)
         with _failing(outcomes, [k]):
+            rng = sample_generator(seed, job.spec.sample_id, attempt)
             params[k] = kind.draw(rng, job.prepared.subject, job.settings)
     for group in ([*params], *([k] for k in params)):  # where all together fail, one by one: whose fault is it?
         waiting = [k for k in group if outcomes[k] == ""]

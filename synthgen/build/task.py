@@ -39,9 +39,9 @@ class ShardTask:
         shard: which one.
         recipe: what to make.
         method: how the foreground of its category is found.
-        stage: what its edge edits work with; None where there are none.
         config_json, licence: what the shard says about itself.
         quarantined: samples to leave out, by id, and normal images, by `dataset/category/stem`, with the reason.
+        stage: what its edge edits work with; None where there are none.
         careful: whether to make samples one by one, so that it is known which one kills the worker.
     """
 
@@ -49,10 +49,10 @@ class ShardTask:
     shard: PlannedShard
     recipe: Recipe
     method: Method
-    stage: Stage | None
     config_json: str
     licence: str
     quarantined: Mapping[str, str]
+    stage: Stage | None = None
     careful: bool = False
 
     @property
