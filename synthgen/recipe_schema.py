@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from synthgen.anomalies.registry import ALIASES, AUTO, TYPES
+from synthgen.anomalies.registry import ALIASES, AUTO, SURFACE_TYPES, TYPES
 from synthgen.anomalies.subject import MATERIALS
 from synthgen.datasets import dataset_names
 from synthgen.foreground import MODES
@@ -68,13 +68,13 @@ def starter_recipe() -> str:
     lines += [
         *_fields(),
         "",
-        "# What is made of them: `auto` is a mixture of all types by what suits a category. Without it, per_image samples of",
-        "# each type that is named. Each type may have a style, a strength and settings of its own, and per_image, or in a",
-        "# mixture a weight.",
+        "# What is made of them: `auto` is a mixture of all surface types by what suits a category. Without it, per_image",
+        "# samples of each type that is named. Each type may have a style, a strength and settings of its own, and per_image,",
+        "# or in a mixture a weight. Instead of these: `logical` and `structural`, which need --edge-generator.",
         "types:",
         f"  {AUTO}:",
     ]
-    for name, kind in TYPES.items():
+    for name, kind in SURFACE_TYPES.items():
         settings = kind.settings()
         lines.append(f"  {name}:")
         lines += [

@@ -13,7 +13,7 @@ import yaml
 from commands import build_arguments, build_normals, synthgen
 
 from synthgen import plan as planning
-from synthgen.anomalies.registry import ALIASES, SURFACE_TYPES
+from synthgen.anomalies.registry import ALIASES, SURFACE_TYPES, TYPES
 from synthgen.cli.options import Request, make_plan_from
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_names
 from synthgen.errors import InputDataError
@@ -244,12 +244,12 @@ def test_schema_has_every_field_and_setting():
     assert schema["additionalProperties"] is False
     definitions = schema["$defs"]
     assert definitions["DatasetRecipe"]["properties"].keys() == DatasetRecipe.model_fields.keys()
-    for name, kind in SURFACE_TYPES.items():
+    for name, kind in TYPES.items():
         own = definitions[name]
         assert own["properties"].keys() == kind.settings.model_fields.keys() | TypeRecipe.model_fields.keys()
         assert own["additionalProperties"] is False
         assert "required" not in own
-    assert schema["properties"]["types"]["anyOf"][1]["properties"].keys() == SURFACE_TYPES.keys() | ALIASES.keys() | {"auto"}
+    assert schema["properties"]["types"]["anyOf"][1]["properties"].keys() == TYPES.keys() | ALIASES.keys() | {"auto"}
     assert schema["required"] == ["datasets"]  # without types, a mixture is made
 
 
