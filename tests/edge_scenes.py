@@ -5,9 +5,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from builders import write
-from commands import synthgen
+from commands import environment, synthgen
 
 SIDE = 48
+ONE_THREAD = environment(OMP_NUM_THREADS=1)  # two would wait for each other where the cores are busy
 SMALL = ("--config", "cpu64", "--size", str(SIDE), "--set", "width=8", "--set", "blocks=1", "--set", "judge_width=8")
 
 
@@ -35,7 +36,7 @@ def write_scenes(root: Path, count=10, category="scene", first=0):
 def train(root, out, steps=60, *more):
     """A training by command."""
     common = ("train", "edge-generator", "--dataset", "folder", "--root", root, "--out", out, "--device", "cpu")
-    return synthgen(*common, *SMALL, "--set", f"steps={steps}", *more)
+    return synthgen(*common, *SMALL, "--set", f"steps={steps}", *more, env=ONE_THREAD)
 
 
 def build(root, out, generator, *more, types="logical,structural", **options):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from commands import hooks, synthgen
-from edge_scenes import SIDE, SMALL, build, train, write_scenes
+from edge_scenes import ONE_THREAD, SIDE, SMALL, build, train, write_scenes
 
 from synthgen.edges.config import make_config
 from synthgen.edges.generator import Generator
@@ -91,7 +91,8 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(root, generator, tm
     )
     arguments = ["train", "edge-generator", "--dataset", "folder", "--root", str(root), "--out", str(out), *SMALL]
     arguments += ["--set", "steps=60", "--device", "cpu"]
-    killed = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, check=False, timeout=300)
+    command = [sys.executable, "-c", script, *arguments]
+    killed = subprocess.run(command, capture_output=True, check=False, timeout=300, env=ONE_THREAD)
     assert killed.returncode == -signal.SIGKILL
     assert (out / "checkpoint.safetensors").is_file()
     assert not (out / "model.safetensors").exists()
@@ -278,7 +279,7 @@ def test_samples_may_be_larger_than_what_the_generator_draws(root, generator):
 
 
 def test_a_single_picture_can_only_lose_edges(generator, tmp_path):
-    alone = write_scenes(tmp_path, 1)
+    alone = write_scenes(tmp_path / "alone", 1)
     assert "can lend edges" in build(alone, tmp_path / "set", generator, "--per-image", 1).stderr
     samples = SynthesisDataset(plan_of(alone, generator, per_image=6))
     assert {sample.params["operation"] for sample in samples if not sample.rejected} <= {"remove"}

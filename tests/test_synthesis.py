@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surfaces import FOREGROUNDS, SURFACES, stable, subject
 
-from synthgen.anomalies.registry import SURFACE_TYPES
+from synthgen.anomalies.registry import SURFACE_TYPES, TYPES
 from synthgen.build import build
 from synthgen.errors import InputDataError, UsageError
 from synthgen.plan import make_plan
@@ -122,10 +122,10 @@ def test_a_sample_depends_on_seed_and_id():
 
 
 def test_a_refused_draw_is_followed_by_the_next(monkeypatch):
-    this, settings = prepared(subject("photo", "disc", 128, 128)), SURFACE_TYPES["crack"].configure()
+    this, settings = prepared(subject("photo", "disc", 128, 128)), TYPES["crack"].configure()
     drawn = []
 
-    draw = SURFACE_TYPES["corrosion"].draw
+    draw = TYPES["corrosion"].draw
 
     def fails_twice(rng, *args):
         drawn.append(int(rng.integers(2**32)))
@@ -133,13 +133,13 @@ def test_a_refused_draw_is_followed_by_the_next(monkeypatch):
             raise ZeroDivisionError("an unlucky number")
         return draw(rng, *args)
 
-    kind = dataclasses.replace(SURFACE_TYPES["corrosion"], draw=fails_twice)
-    monkeypatch.setitem(SURFACE_TYPES, "corrosion", kind)
+    kind = dataclasses.replace(TYPES["corrosion"], draw=fails_twice)
+    monkeypatch.setitem(TYPES, "corrosion", kind)
     sample = make_sample(spec_of("corrosion", "a"), this, kind.configure(), 5)
     assert sample.attempt == len(drawn) - 1 >= 2
     assert drawn == [int(sample_generator(5, "a", attempt).integers(2**32)) for attempt in range(len(drawn))]
     drawn.clear()
-    monkeypatch.setitem(SURFACE_TYPES, "crack", dataclasses.replace(SURFACE_TYPES["crack"], draw=lambda *_: 1 // len(drawn)))
+    monkeypatch.setitem(TYPES, "crack", dataclasses.replace(TYPES["crack"], draw=lambda *_: 1 // len(drawn)))
     failed = make_sample(spec_of("crack", "a"), this, settings, 5)
     assert failed.rejected.startswith("failed: ZeroDivisionError")
 
@@ -266,16 +266,16 @@ def test_a_replay_notices_another_generator(built, monkeypatch):
     _, folder = built
     dataset = ShardDataset(folder)
     name = next(i for i in dataset.ids if "/crack/" in i and not dataset[dataset.index(i)].rejected)
-    crack = SURFACE_TYPES["crack"]
+    crack = TYPES["crack"]
 
     def wider(rng, *args):
         return dataclasses.replace(crack.draw(rng, *args), width=9.0)
 
-    monkeypatch.setitem(SURFACE_TYPES, "crack", dataclasses.replace(crack, draw=wider))
+    monkeypatch.setitem(TYPES, "crack", dataclasses.replace(crack, draw=wider))
     drawn = replay_from_shards(folder, name)
     assert (drawn.from_seed, drawn.from_params, drawn.same) == (False, True, False)
     rendered = dataclasses.replace(crack, render_one=lambda subject, params: crack.render_one(subject, fainter(params)))
-    monkeypatch.setitem(SURFACE_TYPES, "crack", rendered)
+    monkeypatch.setitem(TYPES, "crack", rendered)
     assert not replay_from_shards(folder, name).from_params
 
 
