@@ -1,5 +1,6 @@
 """The command as users run it, in a process of its own; with hooks that make a sample or an image fatal to its worker."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -89,11 +90,12 @@ def build_arguments(root, out, *more, per_image=2):
 
 def tree(folder):
     """Path -> digest of every file in a folder but the locks."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(Path(folder).rglob("*"))
-        if path.is_file() and not path.name.startswith(".lock")
-    }
+    digests = {}
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and not path.name.startswith(".lock"):
+            with contextlib.suppress(FileNotFoundError):  # a worker that outlives its build by a moment sweeps up after itself
+                digests[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
 
 
 def journal(folder):
