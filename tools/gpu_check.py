@@ -28,10 +28,11 @@ from detectors.pbas.train import Embedded, Kept, fill, train
 from detectors.training import Options
 from synthgen.edges.config import PRESETS as EDGE_PRESETS
 from synthgen.edges.generator import Discriminator, Generator
-from synthgen.edges.losses import adversarial_loss, discriminator_loss, matching_loss, pixel_loss
+from synthgen.edges.losses import pixel_loss
 from synthgen.edges.pidinet import PiDiNet, load_pidinet
 from synthgen.edges.pidinet import edge_maps as edge_maps_of
-from synthgen.training.devices import choose_compute
+from synthgen.edges.training import train_step
+from synthgen.training.devices import Compute, choose_compute
 from synthgen.training.folder import RunFolder
 
 IMAGES, HELD_OUT = 280, 28
@@ -173,21 +174,10 @@ def edge_generator(preset):
                 with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=half):
                     return network(edges)
 
-            def step(network=network, judge=judge, edges=edges, real=real, optimizers=optimizers, half=half):
-                with torch.autocast("cuda", torch.bfloat16, enabled=half):
-                    fake, known = network(edges), judge(edges, real)
-                    made = judge(edges, fake)
-                loss = adversarial_loss(made) + matching_loss(made, known) + pixel_loss(fake, real)
-                optimizers[0].zero_grad()
-                loss.backward()
-                optimizers[0].step()
-                with torch.autocast("cuda", torch.bfloat16, enabled=half):
-                    known, made = judge(edges, real), judge(edges, fake.detach())
-                loss = discriminator_loss(known, made)
-                optimizers[1].zero_grad()
-                loss.backward()
-                optimizers[1].step()
-                return loss
+            compute = Compute(torch.device("cuda"), "bf16" if half else "fp32")
+
+            def step(parts=(network, judge, optimizers, pixel_loss, compute, edges, real)):
+                return train_step(*parts)
 
             results.append(say(
                 f"edge generator {preset}, batch {config.batch_size}, {'bf16' if half else 'fp32'}, "

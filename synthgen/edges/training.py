@@ -1,7 +1,7 @@
 """Trains an edge-to-image generator on pairs of a picture and its edges (pix2pixHD; DeepSIM's warps; LogicAL, section 3.1)."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +115,51 @@ def train_generator(
         return _Training(training, held_out, card, run, compute, seed, perceptual).go(watch, events)
 
 
+def train_step(
+    network: Generator,
+    judge: Discriminator,
+    optimizers: Sequence[torch.optim.Optimizer],
+    perceptual: Perceptual,
+    compute: Compute,
+    condition: Tensor,
+    real: Tensor,
+) -> Tensor:
+    """One step of the generator, then of the discriminator.
+
+    Args:
+        network: the generator.
+        judge: the discriminator.
+        optimizers: of the generator and of the discriminator.
+        perceptual: the loss beside those of the discriminator.
+        compute: device and precision.
+        condition: (B, 1, h, w) float32 edge maps in [-1, 1].
+        real: (B, 3, h, w) float32 pictures in [-1, 1].
+
+    Returns:
+        (4,) float32: discriminator's, adversarial, matching and perceptual loss.
+    """
+    with compute.autocast():
+        fake = network(condition)
+        known = judge(condition, real)
+        judge.requires_grad_(False)
+        made = judge(condition, fake)
+        judge.requires_grad_(True)
+    adversarial, matching = adversarial_loss(_float(made)), matching_loss(_float(made), _float(known))
+    likeness = perceptual(fake, real)
+    _descend(optimizers[0], adversarial + matching + likeness)
+    with compute.autocast():
+        made = judge(condition, fake.detach())
+    judged = discriminator_loss(_float(known), _float(made))
+    _descend(optimizers[1], judged)
+    return torch.stack([judged, adversarial, matching, likeness]).detach()
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+
+
 class _Training:
     """One training in the works."""
 
@@ -194,27 +239,10 @@ class _Training:
         return both[:, :1], both[:, 1:]
 
     def _step(self, condition: Tensor, real: Tensor) -> Tensor:
-        """One step of both networks; their losses."""
-        with self.compute.autocast():
-            fake = self.network(condition)
-            known = self.judge(condition, real)
-            self.judge.requires_grad_(False)
-            made = self.judge(condition, fake)
-            self.judge.requires_grad_(True)
-        adversarial, matching = adversarial_loss(_float(made)), matching_loss(_float(made), _float(known))
-        perceptual = self.perceptual(fake, real)
-        self._descend(0, adversarial + matching + perceptual)
-        with self.compute.autocast():
-            made = self.judge(condition, fake.detach())
-        judge = discriminator_loss(_float(known), _float(made))
-        self._descend(1, judge)
+        """One step of both networks, and of the average; their losses."""
+        losses = train_step(self.network, self.judge, self.optimizers, self.perceptual, self.compute, condition, real)
         self._average()
-        return torch.stack([judge, adversarial, matching, perceptual]).detach()
-
-    def _descend(self, which: int, loss: Tensor) -> None:
-        self.optimizers[which].zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizers[which].step()
+        return losses
 
     def _average(self) -> None:
         """The average forgets faster while it is young."""

@@ -21,13 +21,15 @@ from synthgen.datasets import read_normal, scan
 from synthgen.edges.config import PRESETS
 from synthgen.edges.detector import PidinetDetector, SoftDetector
 from synthgen.edges.generator import Discriminator, Generator
-from synthgen.edges.losses import adversarial_loss, discriminator_loss, matching_loss, pixel_loss
+from synthgen.edges.losses import pixel_loss
 from synthgen.edges.regions import refine
 from synthgen.edges.studio import EdgeTools
+from synthgen.edges.training import train_step
 from synthgen.edges.watershed import edge_segments
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
 from synthgen.synthesis import Job, make_samples, prepare
+from synthgen.training.devices import Compute
 
 SOURCES = scan("demo", None, ("tray",)).categories[0].used
 
@@ -73,18 +75,10 @@ def networks(rounds):
                     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
                         network(edges[:1])
 
-                def step(_, network=network, judge=judge, edges=edges, real=real, optimizers=optimizers, half=half):
-                    with torch.autocast("cpu", torch.bfloat16, enabled=half):
-                        fake, known = network(edges), judge(edges, real)
-                        made = judge(edges, fake)
-                    loss = adversarial_loss(made) + matching_loss(made, known) + pixel_loss(fake, real)
-                    optimizers[0].zero_grad()
-                    loss.backward()
-                    optimizers[0].step()
-                    loss = discriminator_loss(judge(edges, real), judge(edges, fake.detach()))
-                    optimizers[1].zero_grad()
-                    loss.backward()
-                    optimizers[1].step()
+                compute = Compute(torch.device("cpu"), "bf16" if half else "fp32")
+
+                def step(_, parts=(network, judge, optimizers, pixel_loss, compute, edges, real)):
+                    train_step(*parts)
 
                 variants |= {f"a picture, {told}": Variant(draw), f"a training step of 4, {told}": Variant(step)}
         show(f"generator `{name}`, {height} px", take_turns(variants, rounds))
