@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from synthgen.foreground import Method, choose_method, find_foreground
 from synthgen.foreground.sam import Checkpoint, read_checkpoint
 from synthgen.mixtures import mixture, traits_of
 from synthgen.recipe import Recipe, canonical_json
+from synthgen.refine.refiner import AUTO, NO_NETWORKS, NONE, NPCF, NPCFPP, STAGES, RefinementTools, Refiner, refiner
 from synthgen.samples import NormalImage, SampleSpec
 
 _MOST_NORMALS_PER_SHARD = 64  # 50 MB of normal images at 512 pixels, and work for several workers in one category
@@ -80,6 +82,7 @@ class PlannedShard:
         sources: its normal images, in order.
         allotment: which types each normal image gets.
         left_out: ids of samples that the recipe leaves out.
+        refined: what refines its samples, as recorded with each; empty for nothing.
     """
 
     name: str
@@ -89,6 +92,7 @@ class PlannedShard:
     sources: tuple[NormalSource, ...]
     allotment: Allotment
     left_out: frozenset[str] = frozenset()
+    refined: str = ""
 
     def __len__(self) -> int:
         return self.allotment.per_source * len(self.sources) - len(self.left_out)
@@ -105,6 +109,7 @@ class Plan:
         foreground_masks: folder of the user's foreground masks, or None.
         sam: SAM's weights where the recipe's foregrounds are its, else None.
         edges: what edge edits need of the user, or None where there are none.
+        refinement: the networks that refine samples.
         decided: entries of `methods` that a mixture has needed already.
     """
 
@@ -114,6 +119,7 @@ class Plan:
     foreground_masks: Path | None = None
     sam: Checkpoint | None = None
     edges: EdgeTools | None = None
+    refinement: RefinementTools = NO_NETWORKS
     decided: Mapping[tuple[str, str], Method] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -167,12 +173,17 @@ class Plan:
             for category in scan.categories
         }
 
+    def refiner(self, dataset: str) -> Refiner | None:
+        """What refines a dataset's samples; None where nothing does."""
+        return refiner(self.recipe.refine, self.refinement, dataset, self.recipe.size)
+
     @cached_property
     def config_json(self) -> str:
         """All that decides the bytes of the build, as canonical JSON: the recipe, foregrounds, and the list of images."""
         return canonical_json(
             self.recipe.resolved()
             | ({"edges": studio(self.edges).identity} if self.edges is not None else {})
+            | self._refinement_json
             | {
                 "mixtures": {
                     f"{shard.dataset}/{shard.category}": [list(share) for share in shard.allotment.shares]
@@ -191,6 +202,12 @@ class Plan:
             }
         )
 
+    @property
+    def _refinement_json(self) -> dict[str, Any]:
+        found = {scan.dataset: self.refiner(scan.dataset) for scan in self.scans}
+        identities = {name: one.identity for name, one in found.items() if one is not None}
+        return {"refinement": identities} if identities else {}
+
 
 def make_plan(
     recipe: Recipe,
@@ -198,6 +215,7 @@ def make_plan(
     foreground_masks: Path | None = None,
     sam_checkpoint: Path | None = None,
     edges: EdgeTools | None = None,
+    refinement: RefinementTools | None = None,
 ) -> Plan:
     """Look at the recipe's datasets and lay out its samples.
 
@@ -207,6 +225,7 @@ def make_plan(
         foreground_masks: folder of the user's foreground masks.
         sam_checkpoint: SAM's weights, for the foreground `sam`; None looks into `$SYNTHGEN_SAM`.
         edges: what edge edits need, where the recipe has some.
+        refinement: the networks that refine samples, where the recipe asks for them.
 
     Raises:
         InputDataError: a dataset, category or the folder of masks is missing or not what it should be.
@@ -220,16 +239,21 @@ def make_plan(
     _check_counts(recipe, scans)
     if recipe.edits_edges:
         edges = _checked(edges, scans)
+    recipe, tools = _refined(recipe, refinement or NO_NETWORKS)
     decided: dict[tuple[str, str], Method] = {}
     shards = tuple(
         shard
         for found in scans
         for category in found.categories
         for shard in _shards(
-            recipe, found.dataset, category, _allotment(recipe, found.dataset, category, foreground_masks, sam, decided)
+            recipe,
+            found.dataset,
+            category,
+            _allotment(recipe, found.dataset, category, foreground_masks, sam, decided),
+            _recorded(refiner(recipe.refine, tools, found.dataset, recipe.size)),
         )
     )
-    return Plan(recipe, scans, shards, foreground_masks, sam, edges if recipe.edits_edges else None, decided)
+    return Plan(recipe, scans, shards, foreground_masks, sam, edges if recipe.edits_edges else None, tools, decided)
 
 
 def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[SampleSpec]:
@@ -243,7 +267,7 @@ def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[
             type=name,
             replica=replica,
             size=recipe.size,
-            generator=TYPES[name].generator,
+            generator=TYPES[name].generator + ("" if TYPES[name].edits_edges else shard.refined),
         )
         for name, replica in shard.allotment.of(source, recipe.seed)
         if (sample_id := _sample_id(source, name, replica)) not in shard.left_out
@@ -262,6 +286,24 @@ def _checked(edges: EdgeTools | None, scans: tuple[DatasetScan, ...]) -> EdgeToo
         studio(edges).check(found.dataset, [category.name for category in found.categories])
     studio(edges).detector  # noqa: B018  refuses other edges than the generator learned from
     return edges
+
+
+def _refined(recipe: Recipe, tools: RefinementTools) -> tuple[Recipe, RefinementTools]:
+    """The recipe with a stage that can be done, and the networks that it takes."""
+    stage = tools.reach if recipe.refine == AUTO else recipe.refine
+    if all(TYPES[name].edits_edges for name in recipe.types):
+        if stage != NONE:
+            raise UsageError("--refine: logical and structural are drawn by a network of their own, and are not refined.")
+    elif STAGES.index(stage) < STAGES.index(tools.reach):
+        raise UsageError(f"--refine {stage} takes no network of {tools.reach}: leave it away, or --refine.")
+    if stage in (NPCF, NPCFPP):
+        tools = tools.seal()
+    return recipe.model_copy(update={"refine": stage}), tools
+
+
+def _recorded(found: Refiner | None) -> str:
+    """What the samples' `generator` says of their refinement."""
+    return "" if found is None else f" > {found.name}"
 
 
 def _sample_id(source: NormalSource, type_name: str, replica: int) -> str:
@@ -322,7 +364,7 @@ def voters(recipe: Recipe, category: CategoryScan) -> list[NormalImage]:
         return [image for image in threads.map(normal, chosen) if image is not None]
 
 
-def _shards(recipe: Recipe, dataset: str, category: CategoryScan, allotment: Allotment) -> list[PlannedShard]:
+def _shards(recipe: Recipe, dataset: str, category: CategoryScan, allotment: Allotment, refined: str) -> list[PlannedShard]:
     sources_per_shard = max(1, min(recipe.samples_per_shard // allotment.per_source, _MOST_NORMALS_PER_SHARD))
     sources = _part(category, recipe.share)
     left_out = _left_out(recipe, dataset, category)
@@ -339,7 +381,7 @@ def _shards(recipe: Recipe, dataset: str, category: CategoryScan, allotment: All
             if (sample_id := _sample_id(source, name, replica)) in left_out
         )
         name = f"{prefix}-{index:05d}-of-{len(runs):05d}.h5"
-        shards.append(PlannedShard(name, index, dataset, category.name, run, allotment, here))
+        shards.append(PlannedShard(name, index, dataset, category.name, run, allotment, here, refined))
     return shards
 
 

@@ -12,6 +12,7 @@ from synthgen.anomalies.subject import MATERIALS
 from synthgen.datasets import dataset_info
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.foreground import check_mode
+from synthgen.refine.refiner import NONE, canonical_stage
 from synthgen.samples import Size
 
 SMALLEST_SIDE, LARGEST_SIDE = 16, 4096
@@ -92,6 +93,8 @@ class Recipe(_Strict):
         style: `realistic`, or `paper` for the pseudocode.
         strength: preset of sizes and contrasts: `subtle`, `normal` or `strong`.
         foreground: `auto`, `classical`, `sam` (whose checkpoint is no part of the recipe) or `none`.
+        refine: `none`, `phase-field`, `npcf` or `npcf++`, for the surface types; the networks are no part of the recipe.
+            `auto` goes as far as there are networks.
         layout: of the shards, `delta` or `dense`.
         base_compression: `gzip` makes the shards smaller and slower to read.
         samples_per_shard: most samples of a shard.
@@ -111,6 +114,7 @@ class Recipe(_Strict):
     style: Style = "realistic"
     strength: Strength = "normal"
     foreground: str = "auto"
+    refine: str = AUTO
     layout: Literal["delta", "dense"] = "delta"
     base_compression: Literal["none", "gzip"] = "none"
     samples_per_shard: Annotated[int, Field(ge=1, le=100_000)] = 1024
@@ -199,6 +203,11 @@ class Recipe(_Strict):
         _as_value_error(check_mode, value)
         return value
 
+    @field_validator("refine")
+    @classmethod
+    def _known_refinement(cls, value: str) -> str:
+        return str(_as_value_error(canonical_stage, value))
+
     def settings(self, type_name: str) -> TypeSettings:
         """The settings that one type draws from.
 
@@ -235,6 +244,8 @@ class Recipe(_Strict):
         whole: dict[str, Any] = self.model_dump(mode="json", exclude={"name", "types", "max_rejected"})
         for dataset in whole["datasets"].values():
             del dataset["normals"]  # a condition for building, not a part of what is built
+        if self.refine in (NONE, AUTO):
+            del whole["refine"]  # a dataset without is what it was before there was refinement
         whole["types"] = {
             name: {
                 "generator": TYPES[name].generator,

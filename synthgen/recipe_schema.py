@@ -7,6 +7,8 @@ from synthgen.anomalies.subject import MATERIALS
 from synthgen.datasets import dataset_names
 from synthgen.foreground import MODES
 from synthgen.recipe import Recipe
+from synthgen.refine.refiner import ALIASES as STAGE_ALIASES
+from synthgen.refine.refiner import STAGES
 
 
 def recipe_schema() -> dict[str, Any]:
@@ -47,6 +49,7 @@ def recipe_schema() -> dict[str, Any]:
     one = {"type": "integer", "minimum": 16, "maximum": 4096}
     schema["properties"]["size"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 2, "maxItems": 2}]}
     schema["properties"]["foreground"]["enum"] = [*MODES]
+    schema["properties"]["refine"]["enum"] = [AUTO, *STAGES, *STAGE_ALIASES]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "synthgen recipe"} | schema
 
 
@@ -91,6 +94,7 @@ _MEANINGS = {
     "style": "realistic or paper",
     "strength": "subtle, normal or strong",
     "foreground": ", ".join(MODES),
+    "refine": f"{', '.join(STAGES)}, or as far as there are networks",
     "layout": "delta, or dense: a whole image per row",
     "base_compression": "none, or gzip: smaller, slower to read",
     "samples_per_shard": "at most",

@@ -16,7 +16,8 @@ from synthgen.edges.studio import EdgeTools, Stage, Workbench, fit_mask, studio
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.foreground import Method, find_foreground
 from synthgen.foreground.sam import read_checkpoint
-from synthgen.recipe import recipe_from_resolved
+from synthgen.recipe import Recipe, recipe_from_resolved
+from synthgen.refine.refiner import AUTO, NO_NETWORKS, RefinementTools, Refiner, refiner
 from synthgen.samples import Mask, NormalImage, Sample
 from synthgen.shards import ShardDataset
 from synthgen.shards.layout import SUFFIX
@@ -70,6 +71,7 @@ def replay_from_shards(
     sam_checkpoint: Path | None = None,
     edges: EdgeTools | None = None,
     root: Path | None = None,
+    refinement: RefinementTools | None = None,
 ) -> Replay:
     """Make a stored sample again.
 
@@ -80,6 +82,7 @@ def replay_from_shards(
         sam_checkpoint: SAM's weights, if the dataset was made with them; None looks into `$SYNTHGEN_SAM`.
         edges: what the sample's edge edit was made with, if it is one.
         root: the normal images' dataset, for an edge edit whose donors are not in the shards (made with a share).
+        refinement: the networks that the dataset was refined with, if it was.
 
     Raises:
         InputDataError: there is no such sample.
@@ -93,10 +96,23 @@ def replay_from_shards(
         raise InputDataError(f"{sample_id}: was left out: {stored.rejected}. Making it again would kill this process too.")
     prepared = prepare_again(dataset, stored, foreground_masks, sam_checkpoint, edges, root)
     recipe = recipe_from_resolved(_config(dataset, stored))
-    again = make_sample(stored.spec, prepared, recipe.settings(stored.spec.type), recipe.seed)
+    refines = _refiner(recipe, stored, refinement or NO_NETWORKS, _config(dataset, stored))
+    again = make_sample(stored.spec, prepared, recipe.settings(stored.spec.type), recipe.seed, refines)
     from_seed = _equal(stored, again.image, again.mask) and json.loads(json.dumps(again.params)) == stored.params
-    from_params = bool(stored.rejected) or _equal(stored, *replay(prepared, stored))
+    from_params = bool(stored.rejected) or _equal(stored, *replay(prepared, stored, refines))
     return Replay(stored, from_seed, from_params)
+
+
+def _refiner(recipe: Recipe, stored: Sample, tools: RefinementTools, config: dict[str, Any]) -> Refiner | None:
+    """What refined the sample. Raises a UsageError if it is not what is given now."""
+    if recipe.refine == AUTO or TYPES[stored.spec.type].edits_edges:
+        return None
+    found = refiner(recipe.refine, tools, stored.spec.dataset, recipe.size)
+    then = config["refinement"][stored.spec.dataset]
+    if found is not None and found.identity != then:
+        changed = ", ".join(f"{name} (then {then[name]}, now {found.identity.get(name)})" for name in then)
+        raise UsageError(f"the dataset was refined with something else: {changed}.")
+    return found
 
 
 def with_neighbours(path: Path) -> ShardDataset:

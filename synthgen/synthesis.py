@@ -20,6 +20,7 @@ from synthgen.errors import SynthgenError, UsageError
 from synthgen.foreground import Method, find_foreground
 from synthgen.plan import Plan, specs_of
 from synthgen.recipe import Recipe
+from synthgen.refine.refiner import Refiner
 from synthgen.samples import Box, Image, Mask, NormalImage, Sample, SampleSpec
 
 MAX_ATTEMPTS = 8
@@ -87,29 +88,33 @@ Refused = dict[str, Counter[str]]
 
 
 def make_sample(
-    spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettings, seed: int, refused: Refused | None = None
+    spec: SampleSpec, prepared: PreparedNormal, settings: TypeSettings, seed: int, refiner: Refiner | None = None
 ) -> Sample:
     """One sample, see `make_samples`."""
-    return make_samples([Job(spec, prepared, settings)], seed, refused)[0]
+    return make_samples([Job(spec, prepared, settings)], seed, refiner=refiner)[0]
 
 
-def make_samples(jobs: Sequence[Job], seed: int, refused: Refused | None = None) -> list[Sample]:
+def make_samples(
+    jobs: Sequence[Job], seed: int, refused: Refused | None = None, refiner: Refiner | None = None
+) -> list[Sample]:
     """Draw and render samples, each again and again until it is accepted, at most `MAX_ATTEMPTS` times.
 
-    Where no draw is, the sample is the untouched normal image with the last refusal as `rejected`. Jobs of one type are
-    rendered together, which says nothing about what comes out.
+    Where no draw is, the sample is the untouched normal image with the last refusal as `rejected`. Jobs are rendered and
+    refined together, which says nothing about what comes out.
 
     Args:
         jobs: what to make.
         seed: the recipe's.
         refused: counts the refused draws, if given.
+        refiner: refines what was rendered, edge edits excepted; None for nothing.
     """
     made: dict[int, Sample] = {}
     reasons = dict.fromkeys(range(len(jobs)), "")
     for attempt in range(MAX_ATTEMPTS):
         waiting = [number for number in reasons if number not in made]
-        for kind, numbers in _by_type(jobs, waiting):
-            for number, outcome in zip(numbers, _attempt(kind, [jobs[k] for k in numbers], seed, attempt), strict=True):
+        for kind, numbers in _by_type(jobs, waiting, refiner is not None):
+            outcomes = _attempt(kind, [jobs[k] for k in numbers], seed, attempt, refiner)
+            for number, outcome in zip(numbers, outcomes, strict=True):
                 if isinstance(outcome, Sample):
                     made[number] = outcome
                     continue
@@ -119,14 +124,14 @@ def make_samples(jobs: Sequence[Job], seed: int, refused: Refused | None = None)
     return [made.get(k) or untouched(job.spec, job.prepared.normal, reasons[k]) for k, job in enumerate(jobs)]
 
 
-def _by_type(jobs: Sequence[Job], numbers: Sequence[int]) -> Iterator[tuple[AnomalyType, list[int]]]:
-    """The jobs of each type together where it renders many at once, else one by one."""
+def _by_type(jobs: Sequence[Job], numbers: Sequence[int], refines: bool) -> Iterator[tuple[AnomalyType, list[int]]]:
+    """The jobs of each type together where they are rendered or refined many at once, else one by one."""
     for name in dict.fromkeys(jobs[number].spec.type for number in numbers):
         kind, these = TYPES[name], [number for number in numbers if jobs[number].spec.type == name]
-        yield from [(kind, these)] if kind.render_many is not None else [(kind, [number]) for number in these]
+        yield from [(kind, these)] if kind.render_many is not None or refines else [(kind, [number]) for number in these]
 
 
-def _attempt(kind: AnomalyType, jobs: Sequence[Job], seed: int, attempt: int) -> list[Sample | str]:
+def _attempt(kind: AnomalyType, jobs: Sequence[Job], seed: int, attempt: int, refiner: Refiner | None) -> list[Sample | str]:
     """One draw of each job: its sample, or why it was refused."""
     outcomes: list[Sample | str] = [""] * len(jobs)
     params: dict[int, Any] = {}
@@ -138,10 +143,18 @@ def _attempt(kind: AnomalyType, jobs: Sequence[Job], seed: int, attempt: int) ->
         waiting = [k for k in group if outcomes[k] == ""]
         if waiting:
             with _failing(outcomes, waiting if len(waiting) == 1 else []):
-                rendered = kind.render([jobs[k].prepared.subject for k in waiting], [params[k] for k in waiting])
+                rendered = _rendered(kind, [jobs[k].prepared.subject for k in waiting], [params[k] for k in waiting], refiner)
                 for k, result in zip(waiting, rendered, strict=True):
                     outcomes[k] = _judged(kind, jobs[k], result, kind.to_json(params[k]), attempt)
     return outcomes
+
+
+def _rendered(kind: AnomalyType, subjects: Sequence[Subject], params: Sequence[Any], refiner: Refiner | None) -> list[Rendered]:
+    """What a type makes of some parameters, refined."""
+    rendered = kind.render(subjects, params)
+    if refiner is None or kind.edits_edges:
+        return rendered
+    return refiner.refine([subject.pixels for subject in subjects], rendered)
 
 
 @contextmanager
@@ -220,10 +233,10 @@ def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subje
     return ""
 
 
-def replay(prepared: PreparedNormal, sample: Sample) -> tuple[Image, Mask]:
+def replay(prepared: PreparedNormal, sample: Sample, refiner: Refiner | None = None) -> tuple[Image, Mask]:
     """Image and mask of an accepted sample again, from its stored parameters instead of random numbers."""
     kind = TYPES[sample.spec.type]
-    (rendered,) = kind.render([prepared.subject], [kind.from_json(sample.params)])
+    (rendered,) = _rendered(kind, [prepared.subject], [kind.from_json(sample.params)], refiner)
     return _whole(prepared.normal.pixels, rendered)
 
 
@@ -293,7 +306,8 @@ class SynthesisDataset(Sequence[Sample]):
         index = range(len(self))[index]
         at = int(np.searchsorted(self._starts, index, side="right")) - 1
         source, spec = self._table(at)[index - int(self._starts[at])]
-        return make_sample(spec, self._prepare(source), self._settings[spec.type], self._plan.recipe.seed)
+        refiner = self._plan.refiner(spec.dataset)
+        return make_sample(spec, self._prepare(source), self._settings[spec.type], self._plan.recipe.seed, refiner)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))

@@ -263,6 +263,7 @@ class _Run:
             recipe=self._plan.recipe,
             method=self._methods[shard.dataset, shard.category],
             stage=self._plan.stage(shard.dataset, shard.category),
+            refinement=self._plan.refinement,
             config_json=self._plan.config_json,
             licence=self._licences[shard.dataset],
             quarantined=known | dict(killers or {}),

@@ -2,12 +2,12 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 from threadpoolctl import threadpool_limits
@@ -23,11 +23,14 @@ from synthgen.errors import InputDataError
 from synthgen.foreground import Method
 from synthgen.plan import PlannedShard, specs_of
 from synthgen.recipe import Recipe
+from synthgen.refine.refiner import NO_NETWORKS, RefinementTools, refiner
 from synthgen.samples import Sample, SampleSpec
 from synthgen.shards import ShardHeader, ShardWriter
 from synthgen.shards.layout import EXTRAS
 from synthgen.shards.storage import storage_error
 from synthgen.synthesis import Job, PreparedNormal, Refused, make_samples, prepare, untouched
+
+_MOST_TOGETHER = 64  # samples of 2 MB at 512 pixels
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class ShardTask:
         config_json, licence: what the shard says about itself.
         quarantined: samples to leave out, by id, and normal images, by `dataset/category/stem`, with the reason.
         stage: what its edge edits work with; None where there are none.
+        refinement: the networks that refine its samples, where the recipe asks for them.
         careful: whether to make samples one by one, so that it is known which one kills the worker.
     """
 
@@ -53,6 +57,7 @@ class ShardTask:
     licence: str
     quarantined: Mapping[str, str]
     stage: Stage | None = None
+    refinement: RefinementTools = NO_NETWORKS
     careful: bool = False
 
     @property
@@ -80,11 +85,20 @@ def build_shard(task: ShardTask) -> ShardReport:
         return _Builder(task).run()
 
 
-def _batches(specs: list[SampleSpec]) -> Iterator[list[SampleSpec]]:
-    """The samples of a normal image, in order: one by one, but neighbours whose type is rendered in batches together."""
-    for together, some in groupby(specs, lambda spec: TYPES[spec.type].render_many is not None):
+class _Waiting(NamedTuple):
+    """A sample to be made, its normal image, and that image's row in the shard."""
+
+    spec: SampleSpec
+    prepared: PreparedNormal
+    row: int
+
+
+def _batches(waiting: list[_Waiting], refines: bool) -> Iterator[list[_Waiting]]:
+    """The samples, in order: one by one, but neighbours that are rendered or refined in batches together."""
+    for together, some in groupby(waiting, lambda one: refines or TYPES[one.spec.type].render_many is not None):
         these = list(some)
-        yield from [these] if together else ([spec] for spec in these)
+        size = _MOST_TOGETHER if together else 1
+        yield from (these[start : start + size] for start in range(0, len(these), size))
 
 
 class _Builder:
@@ -94,6 +108,7 @@ class _Builder:
         self._task = task
         self._stage = task.stage.without(task.quarantined) if task.stage is not None else None
         self._settings: dict[str, TypeSettings] = {name: task.recipe.settings(name) for name in task.recipe.types}
+        self._refiner = refiner(task.recipe.refine, task.refinement, task.shard.dataset, task.recipe.size)
         self._done = 0
         self._made: Counter[str] = Counter()
         self._redrawn: Refused = {}
@@ -121,8 +136,8 @@ class _Builder:
         bases = len(shard.sources) + (len(shard.sources) + len(shard) if "generated_index" in extras else 0)
         writer = ShardWriter(task.folder / shard.name, header, len(shard), bases, recipe.layout, compression, extras)
         with writer, self._noting():
-            for source in shard.sources:
-                self._add_source(writer, source)
+            for start in range(0, len(shard.sources), self._at_once):
+                self._add_sources(writer, shard.sources[start : start + self._at_once])
             self._note("")  # whatever kills from here on, it is no sample
             info = writer.finish()
         redrawn = {name: dict(reasons) for name, reasons in self._redrawn.items() if reasons}
@@ -134,22 +149,30 @@ class _Builder:
         whole, kept = any(own.mode == "paper" for own in edits), any(own.keep_difference for own in edits)
         return tuple(name for name, wanted in zip(EXTRAS, (whole, kept), strict=True) if wanted)
 
-    def _add_source(self, writer: ShardWriter, source: NormalSource) -> None:
-        specs = specs_of(self._task.recipe, self._task.shard, source)
-        try:
-            prepared = self._prepare(source)
-        except InputDataError as error:
-            self._unreadable.append((source.source, str(error)))
-            for spec in specs:
-                writer.add_unreadable(spec.sample_id, source.source, str(error))
-            self._done += len(specs)
-            return
-        if prepared.warning:
-            self._warnings.append(prepared.warning)
-        row = writer.add_normal(prepared.normal)
-        for some in [[spec] for spec in specs] if self._task.careful else _batches(specs):
-            for sample in self._make(some, prepared):
-                writer.add_sample(sample, row)
+    @property
+    def _at_once(self) -> int:
+        """Normal images whose samples are made together: several fill a GPU that refines them."""
+        return 1 if self._refiner is None or self._task.careful else self._refiner.at_once
+
+    def _add_sources(self, writer: ShardWriter, sources: Sequence[NormalSource]) -> None:
+        waiting: list[_Waiting] = []
+        for source in sources:
+            specs = specs_of(self._task.recipe, self._task.shard, source)
+            try:
+                prepared = self._prepare(source)
+            except InputDataError as error:
+                self._unreadable.append((source.source, str(error)))
+                for spec in specs:
+                    writer.add_unreadable(spec.sample_id, source.source, str(error))
+                self._done += len(specs)
+                continue
+            if prepared.warning:
+                self._warnings.append(prepared.warning)
+            row = writer.add_normal(prepared.normal)
+            waiting += [_Waiting(spec, prepared, row) for spec in specs]
+        for some in [[one] for one in waiting] if self._task.careful else _batches(waiting, self._refiner is not None):
+            for one, sample in zip(some, self._make(some), strict=True):
+                writer.add_sample(sample, one.row)
                 self._count(sample)
 
     def _prepare(self, source: NormalSource) -> PreparedNormal:
@@ -160,13 +183,16 @@ class _Builder:
             raise InputDataError(f"{source.source}: {self._task.quarantined[name]}")
         return prepare(source, self._task.recipe, self._task.method, self._stage)
 
-    def _make(self, specs: list[SampleSpec], prepared: PreparedNormal) -> list[Sample]:
+    def _make(self, some: "list[_Waiting]") -> list[Sample]:
         """The samples; the untouched normal image for those that have killed workers before."""
-        self._note(specs[0].sample_id)
-        healthy = [spec for spec in specs if spec.sample_id not in self._task.quarantined]
-        jobs = [Job(spec, prepared, self._settings[spec.type]) for spec in healthy]
-        made = dict(zip(healthy, make_samples(jobs, self._task.recipe.seed, self._redrawn), strict=True))
-        return [made.get(spec) or untouched(spec, prepared.normal, self._task.quarantined[spec.sample_id]) for spec in specs]
+        self._note(some[0].spec.sample_id)
+        barred = self._task.quarantined
+        jobs = [Job(one.spec, one.prepared, self._settings[one.spec.type]) for one in some if one.spec.sample_id not in barred]
+        made = iter(make_samples(jobs, self._task.recipe.seed, self._redrawn, self._refiner))
+        return [
+            untouched(one.spec, one.prepared.normal, barred[one.spec.sample_id]) if one.spec.sample_id in barred else next(made)
+            for one in some
+        ]
 
     def _count(self, sample: Sample) -> None:
         self._done += 1

@@ -131,6 +131,10 @@ def view(
     steps: Annotated[
         bool, typer.Option("--steps", help="Of edge edits, every step from the normal image on; needs what the build had.")
     ] = False,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option("--compare", help="Another dataset with the same samples, close up beside them; may be repeated."),
+    ] = None,
     edge_generator: o.EdgeGenerator = None,
     weights: o.WeightsOption = None,
     sam_checkpoint: o.SamCheckpoint = None,
@@ -139,12 +143,14 @@ def view(
 ) -> None:
     """Write a contact sheet: each sample whole with its mask outlined, and close up.
 
-    [bold]Example[/bold]
+    [bold]Examples[/bold]
 
       synthgen view synthgen-out/visa --type crack -n 8 -o cracks.png
+
+      synthgen view visa-none --compare visa-phase-field --compare visa-npcf -o stages.png
     """
     from synthgen.anomalies.registry import canonical_type
-    from synthgen.cli.making import write_sheet, write_steps
+    from synthgen.cli.making import write_comparison, write_sheet, write_steps
     from synthgen.report.sheet import Selection
 
     if out.suffix.lower() != ".png":
@@ -154,7 +160,11 @@ def view(
     categories = tuple(part.strip() for part in category.split(",")) if category else ()
     types = tuple(canonical_type(part) for part in type_.split(",")) if type_ else ()
     selection = Selection(categories, types, n)
-    if steps:
+    if steps and compare:
+        raise UsageError("--steps and --compare show different sheets: give one of them.")
+    if compare:
+        typer.echo(str(write_comparison([folder, *compare], out, selection)))
+    elif steps:
         tools = o.edge_tools(edge_generator, weights or (), sam_checkpoint, device)
         typer.echo(str(write_steps(folder, out, selection, tools, root)))
     else:

@@ -1,6 +1,7 @@
 """The verbs that make samples: build, demo, plan, replay."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,9 @@ def build(
     style: o.StyleOption = None,
     strength: o.StrengthOption = None,
     settings: o.Set = None,
+    refine: o.RefineOption = None,
+    npcf: o.NpcfOption = None,
+    npcfpp: o.NpcfppOption = None,
     seed: o.Seed = None,
     layout: o.LayoutOption = None,
     base_compression: o.BaseCompression = None,
@@ -66,7 +70,7 @@ def build(
     request = o.Request(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
         tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected, only, sample, bit_depth,
-        sam_checkpoint, edge_generator, tuple(weights or ()), device,
+        sam_checkpoint, edge_generator, tuple(weights or ()), device, refine, tuple(npcf or ()), tuple(npcfpp or ()),
     )  # fmt: skip
     made = o.make_plan_from(request)
     if dry_run:
@@ -153,6 +157,9 @@ def plan(
     style: o.StyleOption = None,
     strength: o.StrengthOption = None,
     settings: o.Set = None,
+    refine: o.RefineOption = None,
+    npcf: o.NpcfOption = None,
+    npcfpp: o.NpcfppOption = None,
     seed: o.Seed = None,
     samples_per_shard: o.SamplesPerShard = None,
     samples: Annotated[bool, typer.Option("--samples", help="List the ids of all samples, one per line.")] = False,
@@ -168,6 +175,7 @@ def plan(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
         tuple(settings or ()), seed, samples_per_shard=samples_per_shard, only=only, sample=sample, bit_depth=bit_depth,
         sam_checkpoint=sam_checkpoint, edge_generator=edge_generator, weights=tuple(weights or ()), device=device,
+        refine=refine, npcf=tuple(npcf or ()), npcfpp=tuple(npcfpp or ()),
     )  # fmt: skip
     _show_plan(o.make_plan_from(request), json, samples)
 
@@ -180,6 +188,8 @@ def replay(
     sam_checkpoint: o.SamCheckpoint = None,
     edge_generator: o.EdgeGenerator = None,
     weights: o.WeightsOption = None,
+    npcf: o.NpcfOption = None,
+    npcfpp: o.NpcfppOption = None,
     device: o.DeviceOption = "auto",
     root: o.Root = None,
 ) -> None:
@@ -201,6 +211,7 @@ def replay(
         sam_checkpoint,
         o.edge_tools(edge_generator, weights or (), sam_checkpoint, device),
         root,
+        o.refinement_tools(npcf or (), npcfpp or (), device),
     )
     if out is not None:
         save_pictures(out, result.sample)
@@ -238,6 +249,22 @@ def write_steps(folder: Path, path: Path, selection: "Selection", tools: "EdgeTo
     neighbours = with_neighbours(folder)
     subjects = [subject_of_edit(neighbours, sample, tools, root) for sample in edits]
     save_sheet(path, steps_sheet(list(zip(edits, subjects, strict=True))))
+    return path
+
+
+def write_comparison(folders: Sequence[Path], path: Path, selection: "Selection") -> Path:
+    """Write a sheet of the same samples in several datasets, and return its path."""
+    from synthgen.report.sheet import save_sheet
+    from synthgen.report.stages import compared
+    from synthgen.shards import ShardDataset
+
+    datasets = [ShardDataset(folder) for folder in folders]
+    common = set(datasets[0].ids).intersection(*(dataset.ids for dataset in datasets[1:]))
+    numbers = [number for number in _chosen(folders[0], datasets[0], selection) if datasets[0].ids[number] in common]
+    if not numbers:
+        raise InputDataError(f"{folders[0]}: none of the samples to show is in {' and in '.join(map(str, folders[1:]))} too.")
+    rows = [[dataset[dataset.index(datasets[0].ids[number])] for dataset in datasets] for number in numbers]
+    save_sheet(path, compared([folder.name for folder in folders], rows))
     return path
 
 

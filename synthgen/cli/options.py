@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from synthgen.edges.studio import EdgeTools
     from synthgen.plan import Plan
     from synthgen.recipe import Recipe
+    from synthgen.refine.refiner import RefinementTools
 
 _SOURCE, _WHAT, _HOW, _WHERE = "What to start from", "What to make", "How to store it", "Where to make it"
 
@@ -77,12 +78,35 @@ WeightsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--weights",
-        help="NAME=FILE: pidinet (finds edges; research purposes only); `synthgen train` takes vgg (VGG-19) too.",
+        help="NAME=FILE: pidinet (finds edges; research purposes only). `synthgen train edge-generator` takes vgg (VGG-19) "
+        "too, `synthgen train npcf` encoder and vgg16.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+RefineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--refine",
+        help="none, phase-field (a smoother boundary), npcf or npcf++ (default: as far as there are networks).",
+        rich_help_panel=_WHAT,
+    ),
+]
+NpcfOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--npcf", help="A network of `synthgen train npcf`, its folder or file; one for each dataset.", rich_help_panel=_SOURCE
+    ),
+]
+NpcfppOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--npcfpp",
+        help="A network of `synthgen train npcf++`, its folder or file; one for each dataset.",
         rich_help_panel=_SOURCE,
     ),
 ]
 DeviceOption = Annotated[
-    str, typer.Option("--device", help="For logical and structural: auto, cpu, cuda or cuda:N.", rich_help_panel=_WHERE)
+    str, typer.Option("--device", help="Of the networks, if any: auto, cpu, cuda or cuda:N.", rich_help_panel=_WHERE)
 ]
 Only = Annotated[str | None, typer.Option(help="Only these datasets of a recipe, comma-separated.", rich_help_panel=_SOURCE)]
 SampleShare = Annotated[
@@ -196,6 +220,9 @@ class Request:
     edge_generator: Path | None = None
     weights: tuple[str, ...] = ()
     device: str = "auto"
+    refine: str | None = None
+    npcf: tuple[Path, ...] = ()
+    npcfpp: tuple[Path, ...] = ()
 
 
 _PLAIN = (
@@ -204,6 +231,7 @@ _PLAIN = (
     "strength",
     "seed",
     "foreground",
+    "refine",
     "layout",
     "base_compression",
     "samples_per_shard",
@@ -265,7 +293,8 @@ def make_plan_from(request: Request) -> "Plan":
     if tools is not None and not recipe.edits_edges:
         raise UsageError("--edge-generator goes with --types logical,structural.")
     sam = request.sam_checkpoint if recipe.foreground == "sam" else None
-    return make_plan(recipe, places, request.foreground_masks, sam, tools)
+    refinement = refinement_tools(request.npcf, request.npcfpp, request.device)
+    return make_plan(recipe, places, request.foreground_masks, sam, tools, refinement)
 
 
 def _sized(recipe: "Recipe", tools: "EdgeTools", values: dict[str, Any]) -> "Recipe":
@@ -300,21 +329,38 @@ def edge_tools(generator: Path | None, weights: Sequence[str], sam: Path | None,
     return EdgeTools(generator, paths.get("pidinet"), sam, str(choose_compute(device).device))
 
 
-def weights_of(entries: Sequence[str] | None) -> dict[str, Path]:
-    """The files of `--weights NAME=FILE`."""
+def refinement_tools(npcf: Sequence[Path], npcfpp: Sequence[Path], device: str) -> "RefinementTools":
+    """What `--npcf` and `--npcfpp` ask for.
+
+    Raises:
+        UsageError: PyTorch is missing, or there is no such device.
+    """
+    from synthgen.refine.refiner import NO_NETWORKS, RefinementTools
+
+    if not npcf and not npcfpp:
+        return NO_NETWORKS
+    require_torch("--npcf", "refine")
+    from synthgen.training.devices import choose_compute
+
+    return RefinementTools(tuple(npcf), tuple(npcfpp), str(choose_compute(device).device))
+
+
+def weights_of(entries: Sequence[str] | None, names: Sequence[str] = ("pidinet",)) -> dict[str, Path]:
+    """The files of `--weights NAME=FILE`. Raises UsageError for any other name."""
     paths: dict[str, Path] = {}
     for entry in entries or ():
         name, _, path = entry.partition("=")
-        if name not in ("pidinet", "vgg") or not path:
-            raise UsageError(f"--weights {entry}: expected pidinet=FILE or vgg=FILE.")
+        if name not in names or not path:
+            told = f"expected {' or '.join(f'{name}=FILE' for name in names)}" if names else "nothing here takes weights"
+            raise UsageError(f"--weights {entry}: {told}.")
         paths[name] = Path(path)
     return paths
 
 
-def require_torch(what: str) -> None:
+def require_torch(what: str, extra: str = "edges") -> None:
     """Raise a UsageError unless PyTorch is installed; imports nothing."""
     if find_spec("torch") is None:
-        raise UsageError(f"{what} needs PyTorch: pip install 'synthgen[edges]'.")
+        raise UsageError(f"{what} needs PyTorch: pip install 'synthgen[{extra}]'.")
 
 
 def _check_sam(recipe: "Recipe", request: Request) -> None:

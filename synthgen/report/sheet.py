@@ -96,13 +96,19 @@ def _whole(sample: Sample) -> Image:
     return _squared(image)
 
 
-def _close_up(sample: Sample) -> Image:
-    """The surroundings of the change, enlarged, without an outline."""
+def close_up_box(sample: Sample) -> tuple[int, int, int]:
+    """(top, left, side) of the square around the change that is shown close up."""
     height, width = sample.mask.shape
     y0, x0, y1, x1 = _around_largest_part(sample)
     side = min(int(np.clip(1.5 * max(y1 - y0, x1 - x0), min(height, width) / 6, min(height, width))), height, width)
     top = int(np.clip((y0 + y1 - side) // 2, 0, height - side))
     left = int(np.clip((x0 + x1 - side) // 2, 0, width - side))
+    return top, left, side
+
+
+def _close_up(sample: Sample) -> Image:
+    """The surroundings of the change, enlarged, without an outline."""
+    top, left, side = close_up_box(sample)
     window = sample.image[top : top + side, left : left + side]
     return np.asarray(cv2.resize(window, (_CELL, _CELL), interpolation=cv2.INTER_CUBIC), np.uint8)
 

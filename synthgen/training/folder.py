@@ -121,15 +121,15 @@ class RunFolder:
         except OSError as error:
             raise storage_error(self.path / LOG, error) from error
 
-    def cut_log(self, epoch: int) -> None:
-        """Drop what was logged after the checkpoint that a training resumes from."""
+    def cut_log(self, first: int, unit: str = "epoch") -> None:
+        """Drop what was logged after the checkpoint that a training resumes from: from epoch (or step) `first` on."""
         path = self.path / LOG
         if not path.is_file():
             return
         kept = []
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             with contextlib.suppress(ValueError, TypeError, KeyError):  # a line that was cut off by a kill
-                if json.loads(line)["epoch"] < epoch:
+                if json.loads(line)[unit] < first:
                     kept.append(line + "\n")
         temporary = temporary_name(path)
         temporary.write_text("".join(kept), encoding="utf-8")

@@ -45,8 +45,9 @@ class terminable:
 class training_progress:
     """A bar on a terminal; elsewhere a line every ten seconds."""
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self, console: "Console", unit: str = "epoch") -> None:
         self._console = console
+        self._unit = unit
 
     def __enter__(self) -> Any:
         self._bar: Any = None
@@ -61,14 +62,18 @@ class training_progress:
 
         def show(name: str, epoch: int, epochs: int, measured: dict[str, float]) -> None:
             nonlocal last
-            told = " ".join(f"{key} {value:.4f}" for key, value in measured.items() if key.startswith(("loss", "val_image")))
+            told = " ".join(
+                f"{key} {value:.4f}"
+                for key, value in measured.items()
+                if key == "loss" or key.startswith(("loss_", "val_image"))
+            )
             if self._bar is not None:
                 if name not in tasks:
                     tasks[name] = self._bar.add_task(name, total=epochs)
                 self._bar.update(tasks[name], completed=epoch, description=f"{name}  {told}")
             elif time.monotonic() - last > 10 or epoch == epochs:
                 last = time.monotonic()
-                sys.stderr.write(f"{name}: epoch {epoch} of {epochs}  {told}\n")
+                sys.stderr.write(f"{name}: {self._unit} {epoch} of {epochs}  {told}\n")
 
         return show
 

@@ -1,0 +1,180 @@
+"""`synthgen train npcf` and `synthgen train npcf++`: the networks that refine anomalies."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from synthgen.cli import options as o
+from synthgen.cli.app import console, print_json
+from synthgen.errors import UsageError
+
+if TYPE_CHECKING:
+    from synthgen.cli.training import TrainRequest
+    from synthgen.refine.model import RefinementCard
+    from synthgen.refine.samples import StageA
+    from synthgen.training.devices import Compute
+
+_PAPERS_TYPES = "crack,corrosion,deformation"
+
+
+def train_refinement(request: "TrainRequest") -> None:
+    """Train a network on stage A, or say that it is trained already."""
+    from synthgen.digests import file_sha256
+    from synthgen.refine.config import NPCF, NPCFPP, NpcfConfig, make_config
+    from synthgen.refine.features import choose_network
+    from synthgen.refine.model import RefinementCard, model_file, read_card
+    from synthgen.training.devices import choose_compute
+    from synthgen.training.folder import RunFolder
+
+    talk = console()
+    fine = request.model == NPCFPP
+    if fine != (request.npcf is not None):
+        raise UsageError("`synthgen train npcf++` refines a trained npcf: --npcf RUN; npcf itself needs none.")
+    paths = o.weights_of(request.weights, () if fine else ("encoder", "vgg16"))
+    compute = choose_compute(request.device, request.precision or "fp32")
+    if compute.device.type == "cuda" and not request.precision:
+        compute = choose_compute(request.device, "bf16")
+    config = make_config(
+        request.model, request.config or ("default" if compute.device.type == "cuda" else "cpu"), request.changes
+    )
+    if isinstance(config, NpcfConfig):
+        config = choose_network(config, paths)
+    stage_a = _samples(request)
+    card = RefinementCard(
+        request.model, config, stage_a.size, stage_a.dataset, stage_a.categories, stage_a.types, stage_a.styles,
+        stage_a.licence,
+        file_sha256(paths["encoder"]) if "encoder" in paths else "",
+        file_sha256(model_file(request.npcf, NPCF)) if request.npcf is not None else "", {},
+    )  # fmt: skip
+    if request.npcf is not None:
+        _check_pair(request.npcf, read_card(request.npcf, NPCF), card)
+    folder = request.out or Path("runs") / request.model / stage_a.dataset
+    _refuse_inside(folder, request)
+    own = ("format", "format_version", "measured")
+    facts = {name: value for name, value in card.to_json().items() if name not in own}
+    facts |= {"seed": request.seed, "precision": compute.precision, "device": str(compute.device), "devices": request.devices}
+    facts |= {"samples_sha256": stage_a.digest}
+    if "vgg16" in paths:
+        facts["vgg16_sha256"] = file_sha256(paths["vgg16"])
+    if RunFolder.look(folder, facts):
+        talk.print(f"{folder}: is finished already", markup=False)
+    else:
+        _train(request, stage_a, card, RunFolder(folder, facts, "synthgen-run"), compute, paths)
+    card = read_card(folder, request.model)
+    _say_result(request, folder, card, stage_a.holds_out)
+
+
+def _train(
+    request: "TrainRequest", stage_a: "StageA", card: "RefinementCard", run: Any, compute: "Compute", paths: dict[str, Path]
+) -> None:
+    from synthgen.build.backends import usable_cores
+    from synthgen.refine.training import Training, train
+    from synthgen.training.folder import CHECKPOINT
+    from synthgen.training.terminal import Interrupted, terminable, training_progress
+
+    talk = console()
+    for line in _summary(stage_a, card, paths):
+        talk.print(line, markup=False)
+    workers = request.jobs
+    if workers is None:  # shards are read faster than a CPU learns
+        workers = 0 if request.shards is not None and compute.device.type == "cpu" else max(usable_cores() - 1, 1)
+    try:
+        with terminable() as check, training_progress(talk, "step") as progress, run:
+
+            def watch(name: str, step: int, steps: int, measured: dict[str, float]) -> None:
+                check()
+                progress(name, step, steps, measured)
+
+            if (run.path / CHECKPOINT).is_file():
+                talk.print(f"{run.path}: goes on from its checkpoint", markup=False)
+            training = Training(
+                stage_a.training,
+                stage_a.held_out,
+                card,
+                run,
+                compute,
+                paths,
+                request.npcf,
+                request.seed,
+                request.devices,
+                workers,
+            )  # fmt: skip
+            train(training, watch)
+    except Interrupted as interrupt:
+        talk.print("synthgen: interrupted. Run the same command again: it goes on from its last checkpoint.")
+        raise typer.Exit(interrupt.exit_status) from None
+
+
+def _samples(request: "TrainRequest") -> "StageA":
+    """What is to be learned."""
+    from synthgen.refine.samples import from_plan, from_shards
+
+    if (request.dataset is None) == (request.shards is None):
+        raise UsageError("give either --dataset NAME (anomalies are made as they are needed) or --shards DIR.")
+    if request.shards is not None:
+        request.refuse("root", "categories", "types", "per_image", "style", "size")
+        return from_shards(request.shards)
+    plan = o.make_plan_from(
+        o.Request(
+            dataset=request.dataset, root=request.root, categories=request.categories, types=request.types or _PAPERS_TYPES,
+            per_image=request.per_image, size=request.size, style=request.style, seed=request.seed,
+            bit_depth=request.bit_depth if request.bit_depth != 16 else None, refine="none",
+        )
+    )  # fmt: skip
+    if plan.recipe.edits_edges:
+        raise UsageError("--types: logical and structural are drawn by a network of their own, and are not refined.")
+    return from_plan(plan)
+
+
+def _check_pair(path: Path, coarse: "RefinementCard", card: "RefinementCard") -> None:
+    if (coarse.dataset, coarse.size) != (card.dataset, card.size):
+        known = f"{coarse.dataset} at {coarse.size[0]}x{coarse.size[1]}"
+        raise UsageError(
+            f"--npcf {path}: was trained on {known}, the samples are {card.dataset} at {card.size[0]}x{card.size[1]}. "
+            "Both stages learn the same dataset at the same size."
+        )
+
+
+def _refuse_inside(folder: Path, request: "TrainRequest") -> None:
+    from synthgen.datasets import resolve_root
+
+    place = request.shards if request.dataset is None else resolve_root(request.dataset, request.root)
+    o.refuse_inside(folder, place)
+
+
+def _summary(stage_a: "StageA", card: "RefinementCard", paths: dict[str, Path]) -> list[str]:
+    from synthgen.refine.config import NpcfConfig
+
+    height, width = stage_a.size
+    held = f"{len(stage_a.held_out)} more held out" if stage_a.holds_out else "none held out, since there are so few sources"
+    steps = card.config.steps_of(len(stage_a.training))
+    lines = [
+        f"{stage_a.dataset} ({', '.join(stage_a.categories)}): {len(stage_a.training)} samples at {height}x{width}, {held}; "
+        f"{steps} steps of {card.config.batch_size}"
+    ]
+    if isinstance(card.config, NpcfConfig):
+        if "encoder" not in paths:
+            lines.append("the encoder begins untrained, since there are no weights (--weights encoder=FILE)")
+        lines.append(f"perceptual loss: {card.config.perc_network}")
+    return lines
+
+
+def _say_result(request: "TrainRequest", folder: Path, card: "RefinementCard", held: bool) -> None:
+    from synthgen.refine.config import NPCF, NPCFPP
+
+    talk = console()
+    which = "held-out samples" if held else "its own samples (there are too few sources to hold some out)"
+    kept = card.measured["kept_change"]
+    talk.print(f"{which}: loss {card.measured['held_out_loss']:.4f}, {kept:.0%} of stage A's change is kept", markup=False)
+    talk.print(f"look at {folder / 'samples.png'}", markup=False)
+    models = f"--npcf {folder}" if card.model == NPCF else f"--npcf {request.npcf} --npcfpp {folder}"
+    root = f" --root {request.root}" if request.root is not None else ""
+    height, width = card.size
+    size = "" if card.size == (512, 512) else f" --size {height}" if height == width else f" --size {height}x{width}"
+    data = f"--dataset {card.dataset}{root}{size} --types {','.join(card.types)}"
+    talk.print(f"next: synthgen build {data} --refine {card.model} {models}", markup=False)
+    if card.model == NPCF:
+        again = f"--shards {request.shards}" if request.shards is not None else f"--dataset {card.dataset}{root}{size}"
+        talk.print(f"or:   synthgen train {NPCFPP} {again} --npcf {folder}", markup=False)
+    print_json({"run": str(folder)} | card.measured) if request.json else typer.echo(str(folder))
