@@ -1,11 +1,12 @@
-"""Checks that need a GPU: training PBAS on it, scoring with it, edge generators, and whether it says what the CPU says.
+"""Checks that need a GPU: training PBAS on it, scoring with it, edge generators, refinement; does it say what the CPU says?
 
     python tools/gpu_check.py                        random weights, random images: times, and agreement with the CPU
     python tools/gpu_check.py --weights FILE --root MVTEC --category bottle      a real category as well
     python tools/gpu_check.py --pidinet FILE --loco MVTEC_LOCO      edge generators on real images as well, sheets in $OUT
 
 One line of JSON per check on stdout; exit status 1 if one of them fails. Goals: a category of 280 images in under 3 minutes
-(the paper: 2.5 hours on an RTX 3090), over 2,000 images/s at batch 32 (the paper: 75).
+(the paper: 2.5 hours on an RTX 3090), over 2,000 images/s at batch 32 (the paper: 75); the 115,987 images of MaPhC2F refined
+by both stages in under 15 minutes of one H200.
 """
 
 import argparse
@@ -32,6 +33,11 @@ from synthgen.edges.losses import pixel_loss
 from synthgen.edges.pidinet import PiDiNet, load_pidinet
 from synthgen.edges.pidinet import edge_maps as edge_maps_of
 from synthgen.edges.training import train_step
+from synthgen.refine.batches import Batch
+from synthgen.refine.config import NPCF, NPCFPP
+from synthgen.refine.config import PRESETS as REFINEMENT_PRESETS
+from synthgen.refine.losses import npcf_terms, npcfpp_terms
+from synthgen.refine.stages import coarse, fine, make_network
 from synthgen.training.devices import Compute, choose_compute
 from synthgen.training.folder import RunFolder
 
@@ -192,6 +198,74 @@ def edge_generator(preset):
     return all(results)
 
 
+def refinement(preset):
+    """Both refinement stages: agreement with the CPU, pictures and training windows a second, minutes for the MaPhC2F set."""
+    networks = []
+    torch.manual_seed(0)
+    for model in (NPCF, NPCFPP):
+        config = REFINEMENT_PRESETS[model][preset]
+        network = make_network(config)
+        torch.nn.init.normal_(network.head.weight, std=0.05)  # untrained, its output would be stage A
+        networks.append((config, network.eval()))
+
+    def stages(batch):
+        (one, npcf), (other, npcfpp) = networks
+        with torch.inference_mode():
+            return fine(npcfpp, other, batch, coarse(npcf, one, batch)[1].float())[1]
+
+    small = refinement_scene(2, 256, "cpu")
+    wanted = stages(small)
+    for _, network in networks:
+        network.cuda().to(memory_format=torch.channels_last)
+    difference = float((stages(refinement_scene(2, 256, "cuda")).cpu() - wanted).abs().max())
+    results = [say(f"refinement {preset}: GPU and CPU agree", difference < 5e-3, largest_difference=difference)]
+    rates = {}
+    for side, count in ((512, 8), (256, 8), (128, 8)):
+        batch = refinement_scene(count, side, "cuda")
+
+        def both(batch=batch):
+            with torch.autocast("cuda", torch.bfloat16):
+                stages(batch)
+
+        rates[side] = per_second(both, count)
+    minutes = 115_987 / rates[512] / 60
+    told = {f"pictures_per_second_{side}": rate for side, rate in rates.items()}
+    results.append(say(f"refinement {preset}: both stages, bf16", minutes < 15, minutes_for_maphc2f=round(minutes, 2), **told))
+    for config, network in networks:
+        optimizer = torch.optim.AdamW(network.parameters())
+        count = config.batch_size
+        batch = refinement_scene(count, config.crop, "cuda")
+        network.requires_grad_(True)
+
+        def step(config=config, network=network, optimizer=optimizer, batch=batch):
+            optimizer.zero_grad()
+            with torch.autocast("cuda", torch.bfloat16):
+                first = config is networks[0][0]
+                stage = coarse(network, config, batch) if first else fine(network, config, batch, batch.stage_a)
+            if first:
+                terms = npcf_terms(stage[0], batch, config, None)
+            else:
+                terms = npcfpp_terms(stage[0], (batch.stage_a + 1) / 2, batch, config)
+            torch.stack(list(terms.values())).sum().backward()
+            optimizer.step()
+
+        rate = per_second(step, count, 10)
+        peak = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+        hours = round(config.steps_of(10_000) * count / rate / 3600, 2)
+        name = f"refinement {preset}: training step, {type(config).__name__}, {count} windows of {config.crop}"
+        results.append(say(name, True, windows_per_second=rate, hours_in_all=hours, peak_gib=peak))
+    return all(results)
+
+
+def refinement_scene(count, side, device):
+    generator = torch.Generator().manual_seed(0)
+    normal = torch.rand(count, 3, side, side, generator=generator) * 2 - 1
+    mask = torch.zeros(count, 1, side, side)
+    mask[..., side // 3 : side // 2, side // 3 : side // 2] = 1
+    stage_a = torch.where(mask > 0, normal * 0.3, normal)
+    return Batch(*(one.to(device) for one in (normal, stage_a, mask, torch.ones_like(mask))), side / 512)
+
+
 def per_second(run, batch, times=20):
     for _ in range(3):
         run()
@@ -248,6 +322,7 @@ def main():
     results.append(subprocess.run(speed, check=False).returncode == 0)
     results.append(edge_maps(options.pidinet))
     results += [edge_generator(preset) for preset in ("gpu_small", "paper256")]
+    results += [refinement(preset) for preset in ("gpu_small", "default")]
     if options.loco:
         results.append(real_edge_edits(options.loco, options.pidinet, options.edge_steps))
     if options.root:
