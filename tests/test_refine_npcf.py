@@ -13,7 +13,7 @@ from synthgen.refine.config import PRESETS, NpcfConfig, NpcfppConfig, config_fro
 from synthgen.refine.features import choose_network, load_features
 from synthgen.refine.losses import allen_cahn, npcf_terms, npcfpp_terms, phase
 from synthgen.refine.npcf import Encoder, Npcf, composed, feathered
-from synthgen.refine.phase_field import epsilon_squared
+from synthgen.refine.phase_field import epsilon_squared, solve
 from synthgen.samples import Sample, SampleSpec
 
 
@@ -56,10 +56,11 @@ def test_losses_are_the_papers_equations():
     way = z - x
     phi = 2 * np.clip(((v - x) * way).sum(1) / ((way**2).sum(1) + 1e-3), 0, 1) - 1
     five = np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]], np.float32)
+    fidelity = 0.75 * (phi - (2 * m[:, 0] - 1))
     residual = np.stack(
         [s[0] * ndimage.convolve(f, five, mode="nearest") - (f**3 - f) for f, s in zip(phi, squares, strict=True)]
     )
-    assert terms["pde"] == pytest.approx(mean_within(residual[:, None] ** 2, m), rel=1e-4)
+    assert terms["pde"] == pytest.approx(mean_within((residual - fidelity)[:, None] ** 2, m), rel=1e-4)
     around = ndimage.maximum_filter(m, (1, 1, 5, 5))
     steps = np.zeros_like(v)
     steps[..., :-1] += np.abs(np.diff(v, axis=3))
@@ -104,6 +105,20 @@ def test_the_printed_equation_prefers_black_and_white_and_the_phase_does_not():
     b = batch()
     inner = phase(b.stage_a, b.normal, b.stage_a)[b.mask > 0]
     assert float(inner.min()) > 0.9
+
+
+def test_the_phase_term_wants_the_phase_field_and_without_fidelity_it_wants_nothing():
+    b = batch(side=48)
+    phi = np.stack([solve(one[0].numpy().astype(np.uint8)) for one in b.mask])
+    smooth = b.normal + torch.from_numpy((phi + 1) / 2)[:, None] * (b.stage_a - b.normal)
+
+    def pde(u, config):
+        return float(npcf_terms(u, b, config, None)["pde"])
+
+    config = NpcfConfig(pde=1)
+    # around the mask stage A is the normal image, so that a step is left there
+    assert pde(smooth, config) < 0.5 * pde(b.normal, config) < 0.5 * pde(b.stage_a, config)
+    assert pde(b.normal, replace(config, fidelity=0)) == 0
 
 
 def test_npcfpp_losses_are_the_papers_equations():

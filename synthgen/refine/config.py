@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 from synthgen.errors import UsageError, suggest
+from synthgen.refine.phase_field import FIDELITY
 
 NPCF, NPCFPP = "npcf", "npcf++"
 Sign = Literal["free", "paper", "smooth"]
@@ -63,6 +64,8 @@ class NpcfConfig(TrainingConfig):
         reduction: `mask` averages the anomaly's terms over its pixels, so that a thin crack counts; `image` over all.
         pde_space: what the Allen-Cahn equation rules: `phase`, the share of stage A in the result; or `rgb` as printed, which
             drives colours to black, white and the primaries.
+        fidelity: pull of the phase towards the mask, as in `phase_field`; without it the residual is smallest where the anomaly
+            is gone, which the paper's other terms have to prevent.
         epsilon2: epsilon^2 of equation 9 in square pixels; 0 lets it follow the anomaly's width.
         tv_area: where roughness is penalised (equation 18): `mask`, the anomaly and 2 pixels around; or `image`.
         colour_reference: what stage A is compared with (equation 19): `mask`, within the mask; or `image` as printed.
@@ -84,6 +87,7 @@ class NpcfConfig(TrainingConfig):
     perceptual: float = 0.05
     reduction: str = "mask"
     pde_space: str = "phase"
+    fidelity: float = FIDELITY
     epsilon2: float = 0.0
     tv_area: str = "mask"
     colour_reference: str = "mask"
@@ -130,8 +134,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     NPCF: {
         "default": NpcfConfig(),
         "paper": NpcfConfig(
-            crop=0, steps=0, epochs=200, residual=False, reduction="image", pde=0.01, pde_space="rgb", epsilon2=1.0,
-            tv_area="image", tv=1e-4, colour_reference="image", perc_target="normal", perc_mask="pixels",
+            crop=0, steps=0, epochs=200, residual=False, reduction="image", pde=0.01, pde_space="rgb", fidelity=0.0,
+            epsilon2=1.0, tv_area="image", tv=1e-4, colour_reference="image", perc_target="normal", perc_mask="pixels",
         ),
         "gpu_small": NpcfConfig(backbone="resnet18", steps=10_000),
         "cpu": NpcfConfig(backbone="resnet18", steps=800, rate=5e-4, **_CPU),
@@ -212,7 +216,20 @@ def checked(config: Config) -> Config:
     for name in ("whole_share", "averaging", "encoder_rate"):
         if not 0 <= getattr(config, name, 0.0) <= 1:
             raise UsageError(f"--set {name}={getattr(config, name)}: expected a number from 0 to 1.")
-    numbers = ("warmup", "weight_decay", "anomaly", "pde", "tv", "colour", "perceptual", "epsilon2", "beta", "delta", "wave")
+    numbers = (
+        "warmup",
+        "weight_decay",
+        "anomaly",
+        "pde",
+        "tv",
+        "colour",
+        "perceptual",
+        "fidelity",
+        "epsilon2",
+        "beta",
+        "delta",
+        "wave",
+    )
     for name in numbers:
         if getattr(config, name, 0) < 0:
             raise UsageError(f"--set {name}={getattr(config, name)}: expected a number from 0 on.")

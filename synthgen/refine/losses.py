@@ -102,8 +102,12 @@ def _colour(u: Tensor, z: Tensor, mask: Tensor, over: Tensor, config: NpcfConfig
 def _allen_cahn_loss(u: Tensor, batch: Batch, over: Tensor, config: NpcfConfig) -> Tensor:
     """Equation 10, in single precision."""
     squares = batch.squares if config.epsilon2 == 0 else config.epsilon2
-    field = phase(u.float(), batch.normal, batch.stage_a) if config.pde_space == "phase" else u.float()
-    return mean_over((allen_cahn(field, squares) * batch.mask).square(), over)
+    if config.pde_space == "phase":
+        field = phase(u.float(), batch.normal, batch.stage_a)
+        residual = allen_cahn(field, squares) - config.fidelity * (field - (2 * batch.mask - 1))
+    else:
+        residual = allen_cahn(u.float(), squares)
+    return mean_over((residual * batch.mask).square(), over)
 
 
 def _total_variation(u: Tensor, mask: Tensor, config: NpcfConfig) -> Tensor:
