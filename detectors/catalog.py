@@ -1,6 +1,18 @@
-"""The detectors there are."""
+"""The detectors there are. Each is a package whose module `detector` has what commands need:
+
+LEARNS_ANOMALIES                                whether it learns from anomalies made of the training images
+make_config(preset, dataset, category, changes) its settings: at least size, resized, epochs, backbone, levels
+parse(settings)                                 settings of a run's configuration
+assemble(config, backbone, compute)             an untrained detector on its device, (B, 3, S, S) RGB 0..255 -> maps, scores
+trained(model)                                  the part of it whose state is the run's model
+prepared(model, data, compute, options, folder) a context: the training data, whose `images` are the held-out ones
+train(model, prepared, run, options, watch, peek)
+peeking(model, files, reading, compute, folder) a context: measures the test split, for `--select test-best`
+"""
 
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 from synthgen.errors import UsageError, suggest
 
@@ -32,6 +44,11 @@ DETECTORS = {
         ),
     )
 }
+
+
+def implementation(name: str) -> Any:
+    """The module `detector` of a detector; it imports PyTorch. Raises UsageError if there is none of that name."""
+    return import_module(f"detectors.{detector_info(name).name}.detector")
 
 
 def detector_info(name: str) -> DetectorInfo:

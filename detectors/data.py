@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from detectors.pixels import Reading
+from synthgen.anomalies.registry import AUTO
 from synthgen.datasets import NormalSource, dataset_info, read_normal
 from synthgen.errors import InputDataError, UsageError, suggest
-from synthgen.plan import Plan, make_plan
+from synthgen.plan import Plan, make_plan, specs_of
 from synthgen.recipe import make_recipe
 from synthgen.samples import NormalImage, Sample
 from synthgen.shards import ShardDataset
@@ -75,6 +76,9 @@ class TrainingData:
         held_out: normal images that are not trained on, for selection and thresholds.
         anomalies: synthetic anomalies made of the held-out images.
         card: the split card: counts, digests, overlap.
+        learned: synthetic anomalies made of the training images, for detectors that learn from some; rejected ones among
+            them have label 0.
+        learned_of: number in `normals` of the image that each of them was made of.
     """
 
     dataset: str
@@ -84,10 +88,29 @@ class TrainingData:
     held_out: Sequence[NormalImage]
     anomalies: Sequence[Sample]
     card: dict[str, Any]
+    learned: Sequence[Sample] = ()
+    learned_of: tuple[int, ...] = ()
 
 
-def from_dataset(dataset: str, root: Path | None, category: str, reading: Reading, split_seed: int = 0) -> TrainingData:
-    """The official normal training images of a category; validation anomalies are made on the fly.
+@dataclass(frozen=True, slots=True)
+class OnTheFly:
+    """Which anomalies are made of normal images.
+
+    Attributes:
+        types: names of types; `auto` for the mixture that suits the category.
+        per_image: so many of each image (and type, where types are named).
+        seed: of the recipe.
+    """
+
+    types: tuple[str, ...] = (AUTO,)
+    per_image: int = 2
+    seed: int = 0
+
+
+def from_dataset(
+    dataset: str, root: Path | None, category: str, reading: Reading, split_seed: int = 0, learn: OnTheFly | None = None
+) -> TrainingData:
+    """The official normal training images of a category; anomalies are made on the fly.
 
     Args:
         dataset: its name.
@@ -95,25 +118,27 @@ def from_dataset(dataset: str, root: Path | None, category: str, reading: Readin
         root: the dataset's folder; None looks in `$SYNTHGEN_DATA`.
         reading: how the detector wants its pixels.
         split_seed: another one holds out other images.
+        learn: the anomalies of the training images; None for none.
 
     Raises:
         InputDataError: no such category, or too few images.
     """
-    recipe = make_recipe(
-        {
-            "name": "validation",
-            "datasets": {dataset: {"categories": [category], "bit_depth": reading.bit_depth}},
-            "per_image": 1,
-            "size": list(reading.stored),
-            "seed": _SEED_OFFSET + split_seed,
-        }
-    )
-    plan = make_plan(recipe, {} if root is None else {dataset: root})
+    plan = _plan(dataset, root, category, reading, OnTheFly(per_image=1, seed=_SEED_OFFSET + split_seed))
     sources = plan.scans[0].categories[0].used
     digests = [_file_digest(source) for source in sources]
     normals, held_out = split(digests, split_seed)
     _enough(len(sources), f"{dataset}/{category}")
     anomalies = [sample for sample in SynthesisDataset(_only(plan, {sources[i] for i in held_out})) if sample.label]
+    card = _card("images, anomalies made on the fly", dataset, category, digests, normals, held_out, anomalies, split_seed)
+    learned: Sequence[Sample] = ()
+    learned_of: tuple[int, ...] = ()
+    if learn is not None:
+        places = {sources[i]: k for k, i in enumerate(normals)}
+        part = _only(_plan(dataset, root, category, reading, learn), set(places))
+        learned = SynthesisDataset(part)
+        each = ((shard, source) for shard in part.shards for source in shard.sources)
+        learned_of = tuple(places[source] for shard, source in each for _ in specs_of(part.recipe, shard, source))
+        card |= {"training_anomalies": len(learned), "training_anomalies_sha256": _sha256(part.config_json)}
     return TrainingData(
         dataset,
         category,
@@ -121,11 +146,15 @@ def from_dataset(dataset: str, root: Path | None, category: str, reading: Readin
         Lazy(len(normals), lambda i: read_normal(sources[normals[i]], reading.stored, reading.bit_depth), _THREADS),
         Lazy(len(held_out), lambda i: read_normal(sources[held_out[i]], reading.stored, reading.bit_depth), _THREADS),
         anomalies,
-        _card("images, anomalies made on the fly", dataset, category, digests, normals, held_out, anomalies, split_seed),
+        card,
+        learned,
+        learned_of,
     )
 
 
-def from_shards(path: Path, dataset: str | None, category: str | None, reading: Reading, split_seed: int = 0) -> TrainingData:
+def from_shards(
+    path: Path, dataset: str | None, category: str | None, reading: Reading, split_seed: int = 0, learn: bool = False
+) -> TrainingData:
     """The normal images of shards; validation anomalies are the shards' samples of the held-out ones.
 
     Args:
@@ -134,6 +163,7 @@ def from_shards(path: Path, dataset: str | None, category: str | None, reading: 
         category: likewise.
         reading: how the detector wants its pixels; its `stored` becomes the shards' size.
         split_seed: another one holds out other images.
+        learn: whether the samples of the training images are wanted too.
 
     Raises:
         UsageError: the shards hold several categories and none is named, or another one.
@@ -166,12 +196,17 @@ def from_shards(path: Path, dataset: str | None, category: str | None, reading: 
     normals, held_out = split(digests, split_seed)
     labels = shards.column("label")
     of_held_out = [number for i in held_out for number in samples[sources[i]] if labels[number]]
+    learned = [(number, k) for k, i in enumerate(normals) for number in samples[sources[i]] if labels[number] and learn]
 
     def normal(source: str) -> NormalImage:
         sample = shards[first[source]]
         return NormalImage(dataset, category, str(source), sample.source_sha256, sample.normal)
 
     anomalies: Sequence[Sample] = Lazy(len(of_held_out), lambda i: shards[of_held_out[i]])
+    card = _card("shards", dataset, category, digests, normals, held_out, anomalies, split_seed)
+    if learn:
+        contents = sorted(str(header.config_sha256) for header in shards.headers)
+        card |= {"training_anomalies": len(learned), "training_anomalies_sha256": _sha256("\n".join(contents))}
     return TrainingData(
         dataset,
         category,
@@ -179,7 +214,9 @@ def from_shards(path: Path, dataset: str | None, category: str | None, reading: 
         Lazy(len(normals), lambda i: normal(sources[normals[i]])),
         Lazy(len(held_out), lambda i: normal(sources[held_out[i]])),
         anomalies,
-        _card("shards", dataset, category, digests, normals, held_out, anomalies, split_seed),
+        card,
+        Lazy(len(learned), lambda i: shards[learned[i][0]]),
+        tuple(k for _, k in learned),
     )
 
 
@@ -207,6 +244,21 @@ def categories_of(dataset: str, root: Path | None) -> list[str]:
     from synthgen.datasets import scan
 
     return [category.name for category in scan(dataset, root).categories if category.used]
+
+
+def _plan(dataset: str, root: Path | None, category: str, reading: Reading, made: OnTheFly) -> Plan:
+    """The plan of the anomalies of a category, at the size at which images are read."""
+    recipe = make_recipe(
+        {
+            "name": "anomalies",
+            "datasets": {dataset: {"categories": [category], "bit_depth": reading.bit_depth}},
+            "types": list(made.types),
+            "per_image": made.per_image,
+            "size": list(reading.stored),
+            "seed": made.seed,
+        }
+    )
+    return make_plan(recipe, {} if root is None else {dataset: root})
 
 
 def _enough(count: int, what: str) -> None:
@@ -265,7 +317,11 @@ def _card(
 
 
 def _digest(digests: set[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+    return _sha256("\n".join(sorted(digests)))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def choose_category(dataset: str, root: Path | None, category: str) -> list[str]:

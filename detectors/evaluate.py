@@ -1,7 +1,6 @@
 """The test split, scored and measured: the one place where it is opened."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -9,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from detectors import loco
-from detectors.caching import FeatureCache
 from detectors.loading import LoadedRun
 from detectors.loco import spro_metrics
 from detectors.metrics import all_metrics
-from detectors.pbas.model import PBAS, feature_side
-from detectors.pbas.train import Embedded, Kept, fill, score_watched
 from detectors.pixels import Reading
 from detectors.results import Evaluation, ScoredImage
 from detectors.test_split import LabelledFile, open_test_split, read_mask
@@ -48,7 +45,7 @@ def evaluate(run: LoadedRun, root: Path | None, protocol: str, compute: Compute,
 
 
 def score_files(
-    model: PBAS, files: Sequence[LabelledFile], reading: Reading, protocol: str, compute: Compute, batch: int = _BATCH
+    model: nn.Module, files: Sequence[LabelledFile], reading: Reading, protocol: str, compute: Compute, batch: int = _BATCH
 ) -> Iterator[ScoredImage]:
     """Scored test images, in order."""
     side = (reading.resized, reading.resized)
@@ -59,7 +56,7 @@ def score_files(
 
 
 def score_pixels(
-    model: PBAS, images: Iterable[np.ndarray[Any, Any]], compute: Compute, batch: int = _BATCH
+    model: nn.Module, images: Iterable[np.ndarray[Any, Any]], compute: Compute, batch: int = _BATCH
 ) -> Iterator[tuple[Any, Any, float]]:
     """Score images.
 
@@ -82,35 +79,6 @@ def score_pixels(
         yield from zip(some, maps, scores, strict=True)
 
 
-@contextmanager
-def peeking(
-    model: PBAS, files: Sequence[LabelledFile], reading: Reading, compute: Compute, folder: Path
-) -> Iterator[Callable[[PBAS], dict[str, float]]]:
-    """Measures a test split again and again, for `--select test-best` alone. Its features are computed once.
-
-    Args:
-        model: gives the features.
-        files: the test split.
-        reading: how files become pixels.
-        compute: where to.
-        folder: for features that do not fit into memory.
-    """
-    side = (reading.resized, reading.resized)
-    masks = [read_mask(file, side, "strict") for file in files]
-    kept = tuple(
-        Kept(file.name, file.label, file.kind, reading.read(file.path), None if mask is None else reading.crop(mask))
-        for file, mask in zip(files, masks, strict=True)
-    )
-    shape = (feature_side(model.config.levels[0], model.config.size) ** 2, model.config.embedding_length)
-    cache = FeatureCache(len(kept), shape, compute.device, "auto", folder)
-    try:
-        fill(cache, model, (one.image for one in kept), compute)
-        embedded = Embedded(cache, cache, kept)
-        yield lambda trained: all_metrics(score_watched(trained, embedded, compute))[0]
-    finally:
-        cache.close()
-
-
 def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> dict[str, Any]:
     """What `metrics.json` holds: the numbers, and all that one must know to compare them."""
     config = run.config
@@ -129,7 +97,7 @@ def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> di
         "backbone": config["settings"]["backbone"],
         "backbone_sha256": config["backbone_sha256"],
         "settings_sha256": config["settings_sha256"],
-        "synthesis": config["settings"]["synthesis"],
+        "synthesis": config["settings"].get("synthesis"),
         "precision": compute.precision,
         "split": "test",
         "images": {"normal": _count(evaluation, 0), "anomaly": _count(evaluation, 1)},

@@ -15,11 +15,9 @@ from typing import Any
 
 import torch
 
-from detectors.data import TrainingData, choose_category, from_dataset, from_shards
-from detectors.evaluate import peeking
-from detectors.loading import assemble, backbone_for
-from detectors.pbas.config import PBASConfig, make_config
-from detectors.pbas.train import embed, train
+from detectors.catalog import implementation
+from detectors.data import OnTheFly, TrainingData, choose_category, from_dataset, from_shards
+from detectors.loading import backbone_for
 from detectors.pixels import Reading
 from detectors.runs import SEEN, SPLIT
 from detectors.seen import write_seen
@@ -50,6 +48,8 @@ class TrainRequest:
         seeds: one run each.
         options: how to train; its seed is replaced by each of `seeds`.
         out: the folder; a run lies in it, or in CATEGORY/seed-N of it where there are several.
+        split_seed: another one holds out other images.
+        learn: which anomalies are made of training images, for detectors that learn from some, without shards.
     """
 
     detector: str
@@ -65,6 +65,7 @@ class TrainRequest:
     options: Options
     out: Path | None
     split_seed: int = 0
+    learn: OnTheFly = OnTheFly()  # noqa: RUF009  frozen
     arguments: tuple[str, ...] = field(default=())
 
 
@@ -133,36 +134,42 @@ def categories(request: TrainRequest) -> Sequence[str | None]:
 
 def _train_category(request: TrainRequest, several: bool, say: Say, progress: Progress) -> list[Path]:
     started = time.monotonic()
-    config = make_config(request.preset, request.dataset or "", request.category or "", request.changes)
+    detector = implementation(request.detector)
+    config = detector.make_config(request.preset, request.dataset or "", request.category or "", request.changes)
     reading = Reading((config.resized, config.resized), config.resized, config.size, request.bit_depth)
     if request.shards is not None:
-        data = from_shards(request.shards, request.dataset, request.category, reading, request.split_seed)
-        config = make_config(request.preset, data.dataset, data.category, request.changes)  # now that the category is known
+        learns = detector.LEARNS_ANOMALIES
+        data = from_shards(request.shards, request.dataset, request.category, reading, request.split_seed, learns)
+        config = detector.make_config(
+            request.preset, data.dataset, data.category, request.changes
+        )  # now that the category is known
         data = replace(data, reading=replace(data.reading, resized=config.resized))
     else:
-        data = from_dataset(str(request.dataset), request.root, str(request.category), reading, request.split_seed)
+        learn = request.learn if detector.LEARNS_ANOMALIES else None
+        data = from_dataset(str(request.dataset), request.root, str(request.category), reading, request.split_seed, learn)
     _show_card(data, say)
     compute = request.options.compute
-    model = assemble(config, backbone_for(config, request.weights), compute)
+    backbone = backbone_for(config, request.weights)
+    model = detector.assemble(config, backbone, compute)
     folders = [_folder(request, data, several, seed) for seed in request.seeds]
-    embedded = None
+    ready = None
     with contextlib.ExitStack() as stack:
         for seed, path in zip(request.seeds, folders, strict=True):
             options = replace(request.options, seed=seed)
-            description = _description(request, data, config, options, model.features.backbone.weights_sha256)
+            description = _description(request, data, config, options, backbone.weights_sha256)
             with RunFolder(path, description) as run:
                 if run.finished:
                     say(f"{path}: finished before")
                     continue
                 run.write(SPLIT, data.card)
-                if embedded is None:
+                if ready is None:
                     peek = stack.enter_context(_peek(request, data, model, compute, path))
                     stack.enter_context(training())
-                    embedded = stack.enter_context(embed(model, data, compute, options, path))
-                    say(f"embedded {len(embedded.train)} + {len(embedded.watched)} images, {time.monotonic() - started:.1f} s")
-                write_seen(path / SEEN, [data.reading.fit(one.pixels) for one in data.normals[:8]], embedded.images)
+                    ready = stack.enter_context(detector.prepared(model, data, compute, options, path))
+                    say(f"ready after {time.monotonic() - started:.1f} s: features are computed")
+                write_seen(path / SEEN, [data.reading.fit(one.pixels) for one in data.normals[:8]], ready.images)
                 name = f"{data.category} seed {seed}"
-                train(model, embedded, run, options, lambda *now, name=name: progress(name, *now), peek)
+                detector.train(model, ready, run, options, lambda *now, name=name: progress(name, *now), peek)
     return folders
 
 
@@ -173,7 +180,7 @@ def _peek(request: TrainRequest, data: TrainingData, model: Any, compute: Comput
         yield None
         return
     files = open_test_split(data.dataset, request.root, data.category)
-    with peeking(model, files, data.reading, compute, folder) as peek:
+    with implementation(request.detector).peeking(model, files, data.reading, compute, folder) as peek:
         yield peek
 
 
@@ -185,7 +192,7 @@ def _folder(request: TrainRequest, data: TrainingData, several: bool, seed: int)
 
 
 def _description(
-    request: TrainRequest, data: TrainingData, config: PBASConfig, options: Options, backbone_sha256: str
+    request: TrainRequest, data: TrainingData, config: Any, options: Options, backbone_sha256: str
 ) -> dict[str, Any]:
     """The run's configuration, resolved."""
     settings = config.model_dump(mode="json")
@@ -203,6 +210,7 @@ def _description(
         "backbone_sha256": backbone_sha256,
         "weights": _resolved(request.weights),
         "versions": {"synthgen": __version__, "torch": torch.__version__},
+        **{name: value for name, value in data.card.items() if name.startswith("training_anomalies")},
         **facts(options),
     }
 

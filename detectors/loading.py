@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from detectors.backbones import RANDOM, Backbone, load_backbone
-from detectors.pbas.config import PBASConfig
-from detectors.pbas.model import PBAS, Features, Head, feature_side
+from detectors.catalog import implementation
 from detectors.pixels import Reading
 from detectors.results import Limits
 from detectors.runs import read_config
@@ -35,34 +35,18 @@ class LoadedRun:
 
     path: Path
     config: dict[str, Any]
-    model: PBAS
+    model: nn.Module
     reading: Reading
     limits: Limits
     epoch: int
     seconds: float
 
 
-def build_pbas(config: PBASConfig, weights: str | None, compute: Compute) -> PBAS:
-    """An untrained PBAS on its device."""
-    return assemble(config, backbone_for(config, weights), compute)
-
-
-def backbone_for(config: PBASConfig, weights: str | None) -> Backbone:
-    """The frozen backbone of a configuration."""
+def backbone_for(config: Any, weights: str | None) -> Backbone:
+    """The frozen backbone of a detector's settings."""
     if weights == RANDOM:
         torch.manual_seed(_BACKBONE_SEED)  # the same untrained one for training and for use
     return load_backbone(config.backbone, config.levels, weights)
-
-
-def assemble(config: PBASConfig, backbone: Backbone, compute: Compute) -> PBAS:
-    """A PBAS with this backbone, on its device."""
-    head = Head(config, feature_side(config.levels[0], config.size) ** 2)
-    model = PBAS(Features(backbone, config), head, config)
-    model.to(compute.device)
-    # convolutions run faster on images whose channels lie side by side
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.eval()
-    return model
 
 
 def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
@@ -80,21 +64,23 @@ def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
     """
     config = read_config(path)
     try:
-        settings = PBASConfig.model_validate(config["settings"])
+        detector = implementation(config["detector"])
+        settings = detector.parse(config["settings"])
         reading = Reading.from_json(config["reading"])
         trained_with = config["backbone_sha256"]
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{path}: its configuration is damaged ({error}). Train again.") from error
     weights = weights or config.get("weights") or (RANDOM if trained_with == RANDOM else None)
-    model = build_pbas(settings, weights, compute)
-    if model.features.backbone.weights_sha256 != trained_with:
+    backbone = backbone_for(settings, weights)
+    if backbone.weights_sha256 != trained_with:
         raise UsageError(
             f"{path} was trained with backbone weights of sha256 {trained_with[:16]}..., "
-            f"these have {model.features.backbone.weights_sha256[:16]}...: give the others as --weights backbone=PATH."
+            f"these have {backbone.weights_sha256[:16]}...: give the others as --weights backbone=PATH."
         )
+    model = detector.assemble(settings, backbone, compute)
     tensors, state = load_tensors(path / MODEL)
     try:
-        model.head.load_state_dict({name: value.to(compute.device) for name, value in tensors.items()})
+        detector.trained(model).load_state_dict({name: value.to(compute.device) for name, value in tensors.items()})
         return LoadedRun(path, config, model, reading, Limits(**state["limits"]), state["epoch"], state["seconds"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path / MODEL}: not the model of this run. Train again.") from error

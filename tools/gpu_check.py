@@ -22,8 +22,8 @@ import torch
 
 from detectors.backbones import load_backbone
 from detectors.caching import FeatureCache
-from detectors.loading import assemble
 from detectors.pbas.config import make_config
+from detectors.pbas.detector import assemble
 from detectors.pbas.model import feature_side
 from detectors.pbas.train import Embedded, Kept, fill, train
 from detectors.training import Options

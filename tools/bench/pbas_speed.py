@@ -20,8 +20,8 @@ from timing import Variant, one_thread, take_turns
 from torch.nn import functional as F
 
 from detectors.backbones import load_backbone
-from detectors.loading import assemble
 from detectors.pbas.config import PBASConfig
+from detectors.pbas.detector import assemble
 from detectors.pbas.losses import losses
 from detectors.pbas.model import Discriminator, Projector
 from detectors.pbas.train import make_optimizers
