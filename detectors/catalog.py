@@ -1,10 +1,11 @@
 """The detectors there are. Each is a package whose module `detector` has what commands need:
 
 LEARNS_ANOMALIES                                whether it learns from anomalies made of the training images
+ABLATION                                        settings of each run of `--ablation`, by name; empty for none
 make_config(preset, dataset, category, changes) its settings: at least size, resized, epochs, backbone, levels
 parse(settings)                                 settings of a run's configuration
 assemble(config, backbone, compute)             an untrained detector on its device, (B, 3, S, S) RGB 0..255 -> maps, scores
-trained(model)                                  the part of it whose state is the run's model
+load_state(model, tensors)                      takes over what a run's model file holds
 prepared(model, data, compute, options, folder) a context: the training data, whose `images` are the held-out ones
 train(model, prepared, run, options, watch, peek)
 peeking(model, files, reading, compute, folder) a context: measures the test split, for `--select test-best`
@@ -41,6 +42,12 @@ DETECTORS = {
             "Progressive Boundary-guided Anomaly Synthesis",
             "Chen et al., 2024",
             ("reference", "paper"),
+        ),
+        DetectorInfo(
+            "bisqad",
+            "Bi-level Synthesis Quality-guided Anomaly Detection",
+            "MaPhC2F/BiSQAD, 2025",
+            ("lite", "full", "paper"),
         ),
     )
 }

@@ -16,6 +16,7 @@ from synthgen.errors import InputDataError, SynthgenError, UsageError, suggest
 from synthgen.training.terminal import Interrupted, terminable, training_progress
 
 if TYPE_CHECKING:
+    from detectors.data import OnTheFly
     from detectors.jobs import TrainRequest
 
 app = typer.Typer(
@@ -64,7 +65,7 @@ def list_(json: Json = False) -> None:
 
 @app.command(epilog="Run the same command again to resume; the test split stays closed until `detectors eval`.")
 def train(
-    detector: Annotated[str, typer.Argument(help="pbas")],
+    detector: Annotated[str, typer.Argument(help="pbas or bisqad")],
     dataset: Annotated[
         str | None, typer.Option(help="mvtec, visa, btad, mpdd, mvtec_loco, madsim, folder or demo.", rich_help_panel=_DATA)
     ] = None,
@@ -74,11 +75,24 @@ def train(
         Path | None, typer.Option(help="Train from a folder of shards of `synthgen build`.", rich_help_panel=_DATA)
     ] = None,
     on_the_fly: Annotated[
-        bool, typer.Option("--on-the-fly", help="Make held-out anomalies while training (the default without --shards).")
+        bool, typer.Option("--on-the-fly", help="Make anomalies as they are needed (the default without --shards).")
     ] = False,
+    types: Annotated[
+        str | None,
+        typer.Option(
+            help="bisqad without --shards: anomalies to learn from, comma-separated (default: auto).", rich_help_panel=_DATA
+        ),
+    ] = None,
+    per_image: Annotated[
+        int | None,
+        typer.Option(min=1, help="bisqad without --shards: of each image (and named type); default: 2.", rich_help_panel=_DATA),
+    ] = None,
     bit_depth: Annotated[int, typer.Option(min=8, max=16, help="Bits in use of 16-bit files.", rich_help_panel=_DATA)] = 16,
     weights: Weights = None,
-    preset: Annotated[str, typer.Option(help="reference (the authors' code) or paper.", rich_help_panel=_HOW)] = "reference",
+    preset: Annotated[
+        str | None,
+        typer.Option(help="pbas: reference (the authors' code) or paper. bisqad: lite, full or paper.", rich_help_panel=_HOW),
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="See `detectors list`.", rich_help_panel=_HOW)] = None,
     size: Annotated[int | None, typer.Option(help="Side of the square that is seen, in pixels.", rich_help_panel=_HOW)] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: the preset's.", rich_help_panel=_HOW)] = None,
@@ -87,6 +101,12 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Another setting, such as alpha=0.3 or synthesis=none.", rich_help_panel=_HOW),
     ] = None,
+    ablation: Annotated[
+        bool,
+        typer.Option(
+            "--ablation", help="bisqad: three runs: equal weights, SQE, SQE with the outer loop.", rich_help_panel=_HOW
+        ),
+    ] = False,
     select: Annotated[
         str,
         typer.Option(
@@ -115,7 +135,7 @@ def train(
 ) -> None:
     """Train a detector from normal images."""
     from detectors.catalog import detector_info
-    from detectors.jobs import TrainRequest, devices_for, spread, train_all
+    from detectors.jobs import TrainRequest, ablated, devices_for, spread, train_all
     from detectors.training import Options, check_selection
     from synthgen.training.devices import choose_compute
 
@@ -132,7 +152,7 @@ def train(
     changes |= {name: value for name, value in named.items() if value is not None}
     request = TrainRequest(
         detector=info.name,
-        preset=preset,
+        preset=preset or info.presets[0],
         changes=changes,
         dataset=dataset,
         category=category,
@@ -144,9 +164,11 @@ def train(
         split_seed=split_seed,
         options=Options(choose_compute(device, precision, compile_), seed, select, evaluate_every, cache),  # type: ignore[arg-type]
         out=out,
+        learn=_learned(info.name, types, per_image, shards, seed),
     )
+    requests = ablated(request) if ablation else [request]
     say = console().print
-    if devices := devices_for(request) if device == "auto" else []:
+    if not ablation and (devices := devices_for(request) if device == "auto" else []):
         sys.exit(spread(_one_each(request), devices))
     with terminable() as check, training_progress(console()) as progress:
 
@@ -154,11 +176,11 @@ def train(
             check()
             progress(name, epoch, epochs, measured)
 
-        runs = train_all(request, say, watch)
+        runs = [run for one in requests for run in train_all(one, say, watch)]
     for run in runs:
         typer.echo(run)
     if dataset != "demo":
-        say(f"next: detectors eval {runs[0] if len(runs) == 1 else runs[0].parent}")
+        say(f"next: detectors eval {runs[0] if len(runs) == 1 else ' '.join(map(str, runs)) if ablation else runs[0].parent}")
 
 
 @app.command("eval")
@@ -259,6 +281,33 @@ def export(
     console().print(f"ONNX Runtime's scores differ by at most {difference:.1e}")
 
 
+@app.command("score-samples")
+def score_samples_(
+    run: Annotated[Path, typer.Argument(help="A run folder of `detectors train bisqad`.")],
+    shards: Annotated[Path, typer.Option(help="The samples to score: shards of `synthgen build`.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write. Default: quality.h5 in the run.")] = None,
+    weights: Weights = None,
+    device: Device = "auto",
+    precision: Precision = "fp32",
+) -> None:
+    """Estimate how much each sample is worth, for `synthgen view --by quality` and `synthgen build --min-quality`."""
+    import numpy as np
+
+    from detectors.bisqad.scoring import score_samples
+    from detectors.loading import load_run
+    from synthgen.shards.quality import write_quality
+    from synthgen.training.devices import choose_compute
+
+    compute = choose_compute(device, precision)
+    path = out or run / "quality.h5"
+    table = score_samples(load_run(run, _weights(weights), compute), shards, compute)
+    write_quality(path, table)
+    typer.echo(path)
+    low, high, middle = table.quality.min(), table.quality.max(), np.median(table.quality)
+    console().print(f"{len(table)} samples: quality {low:.2f} to {high:.2f}, median {middle:.2f}")
+    console().print(f"look: synthgen view {shards} --by quality --quality {path}", markup=False)
+
+
 @app.command()
 def compare(
     runs: Runs,
@@ -275,6 +324,20 @@ def compare(
         typer.echo(format_csv(rows), nl=False)
     else:
         typer.echo(format_markdown(rows))
+
+
+def _learned(detector: str, types: str | None, per_image: int | None, shards: Path | None, seed: int) -> "OnTheFly":
+    """Which anomalies are made of training images."""
+    from detectors.catalog import implementation
+    from detectors.data import OnTheFly
+    from synthgen.cli.options import names_of
+
+    if types is not None or per_image is not None:
+        if not implementation(detector).LEARNS_ANOMALIES:
+            raise UsageError(f"--types and --per-image: {detector} makes its own anomalies, of features.")
+        if shards is not None:
+            raise UsageError("--types and --per-image: with --shards the anomalies are those of the shards.")
+    return OnTheFly(tuple(names_of(types) or ("auto",)), per_image or 2, seed)
 
 
 def _settings(entries: Sequence[str]) -> dict[str, Any]:

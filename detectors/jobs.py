@@ -81,6 +81,19 @@ def train_all(request: TrainRequest, say: Say, progress: Progress) -> list[Path]
     return runs
 
 
+def ablated(request: TrainRequest) -> list[TrainRequest]:
+    """The request once for each of the detector's ablations, each in a folder of its own.
+
+    Raises:
+        UsageError: the detector has none.
+    """
+    variants = implementation(request.detector).ABLATION
+    if not variants:
+        raise UsageError(f"--ablation: {request.detector} has none.")
+    place = request.out or Path("runs") / f"{request.detector}-ablation" / f"{request.dataset or 'shards'}-{request.category}"
+    return [replace(request, changes=request.changes | own, out=place / name) for name, own in variants.items()]
+
+
 def devices_for(request: TrainRequest) -> list[str]:
     """The GPUs to spread categories over; empty where there is nothing to spread."""
     count = torch.cuda.device_count() if request.options.compute.device.type == "cuda" else 0

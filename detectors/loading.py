@@ -80,7 +80,7 @@ def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
     model = detector.assemble(settings, backbone, compute)
     tensors, state = load_tensors(path / MODEL)
     try:
-        detector.trained(model).load_state_dict({name: value.to(compute.device) for name, value in tensors.items()})
+        detector.load_state(model, {name: value.to(compute.device) for name, value in tensors.items()})
         return LoadedRun(path, config, model, reading, Limits(**state["limits"]), state["epoch"], state["seconds"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path / MODEL}: not the model of this run. Train again.") from error

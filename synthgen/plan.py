@@ -27,6 +27,7 @@ from synthgen.mixtures import mixture, traits_of
 from synthgen.recipe import Recipe, canonical_json
 from synthgen.refine.refiner import AUTO, NO_NETWORKS, NONE, NPCF, NPCFPP, STAGES, RefinementTools, Refiner, refiner
 from synthgen.samples import NormalImage, SampleSpec
+from synthgen.shards.quality import QualityLimit
 
 _MOST_NORMALS_PER_SHARD = 64  # 50 MB of normal images at 512 pixels, and work for several workers in one category
 _LONGEST_NAME = 80  # characters of a category in a file name
@@ -81,7 +82,7 @@ class PlannedShard:
         dataset, category: of its normal images.
         sources: its normal images, in order.
         allotment: which types each normal image gets.
-        left_out: ids of samples that the recipe leaves out.
+        left_out: ids of samples that the recipe or the limit of quality leaves out.
         refined: what refines its samples, as recorded with each; empty for nothing.
     """
 
@@ -111,6 +112,7 @@ class Plan:
         edges: what edge edits need of the user, or None where there are none.
         refinement: the networks that refine samples.
         decided: entries of `methods` that a mixture has needed already.
+        quality: which samples are left out for their quality; None for no such limit.
     """
 
     recipe: Recipe
@@ -121,9 +123,15 @@ class Plan:
     edges: EdgeTools | None = None
     refinement: RefinementTools = NO_NETWORKS
     decided: Mapping[tuple[str, str], Method] = field(default_factory=dict)
+    quality: QualityLimit | None = None
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self.shards)
+
+    @property
+    def below_quality(self) -> int:
+        """Number of samples that are left out for their quality."""
+        return sum(len(shard.left_out & self.quality.below) for shard in self.shards) if self.quality is not None else 0
 
     def specs(self) -> Iterator[SampleSpec]:
         """All samples, in order."""
@@ -184,6 +192,7 @@ class Plan:
             self.recipe.resolved()
             | ({"edges": studio(self.edges).identity} if self.edges is not None else {})
             | self._refinement_json
+            | self._quality_json
             | {
                 "mixtures": {
                     f"{shard.dataset}/{shard.category}": [list(share) for share in shard.allotment.shares]
@@ -208,6 +217,10 @@ class Plan:
         identities = {name: one.identity for name, one in found.items() if one is not None}
         return {"refinement": identities} if identities else {}
 
+    @property
+    def _quality_json(self) -> dict[str, Any]:
+        return {"quality": {"minimum": self.quality.minimum, "sha256": self.quality.sha256}} if self.quality is not None else {}
+
 
 def make_plan(
     recipe: Recipe,
@@ -216,6 +229,7 @@ def make_plan(
     sam_checkpoint: Path | None = None,
     edges: EdgeTools | None = None,
     refinement: RefinementTools | None = None,
+    quality: QualityLimit | None = None,
 ) -> Plan:
     """Look at the recipe's datasets and lay out its samples.
 
@@ -226,10 +240,12 @@ def make_plan(
         sam_checkpoint: SAM's weights, for the foreground `sam`; None looks into `$SYNTHGEN_SAM`.
         edges: what edge edits need, where the recipe has some.
         refinement: the networks that refine samples, where the recipe asks for them.
+        quality: leaves out the samples that were scored below a limit; those without a score stay.
 
     Raises:
         InputDataError: a dataset, category or the folder of masks is missing or not what it should be.
-        UsageError: the recipe's foregrounds are SAM's, and there is no checkpoint or no package for it.
+        UsageError: the recipe's foregrounds are SAM's, and there is no checkpoint or no package for it; or the limit of
+            quality leaves nothing.
     """
     if foreground_masks is not None and not foreground_masks.is_dir():
         raise InputDataError(f"--foreground-masks {foreground_masks}: there is no such folder.")
@@ -239,7 +255,7 @@ def make_plan(
     _check_counts(recipe, scans)
     if recipe.edits_edges:
         edges = _checked(edges, scans)
-    recipe, tools = _refined(recipe, refinement or NO_NETWORKS)
+    recipe, tools = _refined(recipe, scans, refinement or NO_NETWORKS)
     decided: dict[tuple[str, str], Method] = {}
     shards = tuple(
         shard
@@ -251,9 +267,13 @@ def make_plan(
             category,
             _allotment(recipe, found.dataset, category, foreground_masks, sam, decided),
             _recorded(refiner(recipe.refine, tools, found.dataset, recipe.size)),
+            quality.below if quality is not None else frozenset(),
         )
     )
-    return Plan(recipe, scans, shards, foreground_masks, sam, edges if recipe.edits_edges else None, tools, decided)
+    plan = Plan(recipe, scans, shards, foreground_masks, sam, edges if recipe.edits_edges else None, tools, decided, quality)
+    if quality is not None and not len(plan):
+        raise UsageError(f"--min-quality {quality.minimum:g}: leaves out all {plan.below_quality} samples. Give a lower one.")
+    return plan
 
 
 def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[SampleSpec]:
@@ -288,7 +308,7 @@ def _checked(edges: EdgeTools | None, scans: tuple[DatasetScan, ...]) -> EdgeToo
     return edges
 
 
-def _refined(recipe: Recipe, tools: RefinementTools) -> tuple[Recipe, RefinementTools]:
+def _refined(recipe: Recipe, scans: tuple[DatasetScan, ...], tools: RefinementTools) -> tuple[Recipe, RefinementTools]:
     """The recipe with a stage that can be done, and the networks that it takes."""
     stage = tools.reach if recipe.refine == AUTO else recipe.refine
     if all(TYPES[name].edits_edges for name in recipe.types):
@@ -298,6 +318,10 @@ def _refined(recipe: Recipe, tools: RefinementTools) -> tuple[Recipe, Refinement
         raise UsageError(f"--refine {stage} takes no network of {tools.reach}: leave it away, or --refine.")
     if stage in (NPCF, NPCFPP):
         tools = tools.seal()
+    for found in scans:
+        one = refiner(stage, tools, found.dataset, recipe.size)
+        if one is not None:
+            one.check([category.name for category in found.categories])
     return recipe.model_copy(update={"refine": stage}), tools
 
 
@@ -364,10 +388,12 @@ def voters(recipe: Recipe, category: CategoryScan) -> list[NormalImage]:
         return [image for image in threads.map(normal, chosen) if image is not None]
 
 
-def _shards(recipe: Recipe, dataset: str, category: CategoryScan, allotment: Allotment, refined: str) -> list[PlannedShard]:
+def _shards(
+    recipe: Recipe, dataset: str, category: CategoryScan, allotment: Allotment, refined: str, low: frozenset[str]
+) -> list[PlannedShard]:
     sources_per_shard = max(1, min(recipe.samples_per_shard // allotment.per_source, _MOST_NORMALS_PER_SHARD))
     sources = _part(category, recipe.share)
-    left_out = _left_out(recipe, dataset, category)
+    left_out = _left_out(recipe, dataset, category) | low
     count = -(-len(sources) // sources_per_shard)
     # even runs: several workers end together
     runs = [sources[len(sources) * k // count : len(sources) * (k + 1) // count] for k in range(count)]

@@ -110,8 +110,10 @@ def _refiner(recipe: Recipe, stored: Sample, tools: RefinementTools, config: dic
     found = refiner(recipe.refine, tools, stored.spec.dataset, recipe.size)
     then = config["refinement"][stored.spec.dataset]
     if found is not None and found.identity != then:
-        changed = ", ".join(f"{name} (then {then[name]}, now {found.identity.get(name)})" for name in then)
-        raise UsageError(f"the dataset was refined with something else: {changed}.")
+        now = found.identity
+        changed = ", ".join(f"{name} (then {then[name]}, now {now.get(name)})" for name in then if now.get(name) != then[name])
+        way = f" Give --device {then['device']}." if now.get("device") != then.get("device") else ""
+        raise UsageError(f"the dataset was refined with something else: {changed}.{way}")
     return found
 
 

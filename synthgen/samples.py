@@ -81,6 +81,7 @@ class Sample:
         generated: (H, W, 3) uint8 RGB, the normal image as the network draws it that drew the whole of `image`; None for
             samples of which only the box is new.
         difference: (H, W) uint8, 1 - SSIM in 255ths, from which an edge edit's mask was drawn; None where it was not kept.
+        quality: how much a detector can learn from it, 0 to 1, by scores that lie beside its shard; None where unknown.
     """
 
     spec: SampleSpec
@@ -97,6 +98,7 @@ class Sample:
     rejected: str = ""
     generated: Image | None = None
     difference: NDArray[np.uint8] | None = None
+    quality: float | None = None
 
     @property
     def label(self) -> int:

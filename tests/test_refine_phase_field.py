@@ -84,6 +84,11 @@ def test_epsilon_follows_the_width_of_each_part():
     assert np.all(epsilon_squared(np.zeros((8, 8), np.uint8)) > 0)
 
 
+def test_an_anomaly_that_fills_the_window_is_as_wide_as_it_gets():
+    np.testing.assert_array_equal(epsilon_squared(np.ones((40, 60), np.uint8), 0.5), np.float32(1))
+    assert solve(np.ones((40, 60), np.uint8)).min() > 0.99
+
+
 def test_a_jagged_boundary_becomes_shorter():
     mask = disc(22)
     comb = mask.copy()

@@ -185,6 +185,9 @@ def test_bad_requests_say_the_way_out(root, shards, npcf, npcfpp, tmp_path):
         (("npcf",), 2, "either --dataset NAME"),
         (("npcf", "--shards", shards, "--dataset", "folder"), 2, "either --dataset NAME"),
         (("npcf", "--shards", shards, "--size", "32"), 2, "--size does not go with"),
+        (("npcf", "--shards", shards, "--per-image", "1"), 2, "--per-image does not go with"),
+        (("npcf", "--shards", shards, "--set", "weight_decay=nan"), 2, "weight_decay=nan"),
+        (("npcf", "--shards", shards, "--devices", "2", "--device", "cpu:0"), 2, "without a number"),
         (("npcf", "--shards", tmp_path / "none"), 3, "none"),
         (("npcf", "--shards", shards, "--weights", "pidinet=x"), 2, "expected encoder=FILE or vgg16=FILE"),
         (("npcf", "--shards", shards, "--weights", f"encoder={tmp_path / 'none.pth'}"), 3, "none.pth"),
@@ -192,13 +195,14 @@ def test_bad_requests_say_the_way_out(root, shards, npcf, npcfpp, tmp_path):
         (("npcf++", "--shards", shards, "--npcf", tmp_path / "nothing"), 3, "no trained npcf"),
         (("npcf++", "--shards", shards, "--npcf", npcfpp), 2, "is npcf++, not npcf"),
         (("npcf", "--dataset", "folder", "--root", root, "--types", "logical"), 2, "--edge-generator"),
-        (("npcf", "--shards", shards, "--devices", "9"), 2, "more than the 4 windows"),
+        (("npcf", "--shards", shards, "--devices", "9"), 2, "cannot share the 4 windows"),
         (("npcf++", "--dataset", "folder", "--root", root, "--size", "32", "--npcf", npcf), 2, "at the same size"),
         (("edge-generator", "--shards", shards, "--dataset", "folder"), 2, "--shards does not go with"),
         (("edge-generator",), 2, "--dataset is needed"),
     ]
     for arguments, status, told in cases:
-        done = synthgen("train", *arguments, "--out", out, "--device", "cpu", env=ONE_THREAD)
+        device = () if "--device" in arguments else ("--device", "cpu")
+        done = synthgen("train", *arguments, "--out", out, *device, env=ONE_THREAD)
         assert done.returncode == status, (arguments, done.stderr)
         assert told in done.stderr, (arguments, done.stderr)
         assert not (out / "model.safetensors").exists()
@@ -226,9 +230,34 @@ def test_models_that_are_no_models_are_refused(npcf, tmp_path):
         load_refinement(saved({k: v for k, v in tensors.items() if "head" not in k}, facts), "npcf")
     with pytest.raises(UsageError, match="not available here"):
         load_refinement(npcf, "npcf", "cuda:77")
+    with pytest.raises(IntegrityError, match="no numbers"):
+        load_refinement(saved({k: v * float("nan") for k, v in tensors.items()}, facts), "npcf")
+    with pytest.raises(IntegrityError, match="does not say all"):
+        load_refinement(saved(tensors, facts | {"config": facts["config"] | {"backbone": "vgg"}}), "npcf")
     path.write_bytes(os.urandom(2000))
     with pytest.raises(IntegrityError, match="damaged"):
         load_refinement(path, "npcf")
+
+
+def test_an_image_that_cannot_be_read_is_named_by_whichever_process(root, tmp_path):
+    place = tmp_path / "parts"
+    shutil.copytree(root, place)
+    damaged = place / "03.png"
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 200] = bytes(200)
+    damaged.write_bytes(data)
+    for jobs in (0, 1):
+        fly = ("--dataset", "folder", "--root", place, "--size", SIDE, "--types", "crack", "-j", jobs)
+        done = train("npcf", tmp_path / "run", *fly)
+        assert done.returncode == 3, done.stderr
+        assert "03.png" in done.stderr
+
+
+def test_weights_that_are_no_numbers_are_never_kept(shards, tmp_path):
+    done = train("npcf", tmp_path / "run", "--shards", shards, "--set", "warmup=0", "--set", "pde=1e38", steps=1)
+    assert done.returncode == 1
+    assert "is no number any more" in done.stderr
+    assert not (tmp_path / "run/model.safetensors").exists()
 
 
 def test_refined_shards_are_no_stage_a(root, npcf, tmp_path):

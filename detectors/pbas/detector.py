@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from detectors.backbones import Backbone
 from detectors.caching import FeatureCache
@@ -18,9 +18,10 @@ from detectors.pixels import Reading
 from detectors.test_split import LabelledFile, read_mask
 from synthgen.training.devices import Compute
 
-__all__ = ["LEARNS_ANOMALIES", "assemble", "make_config", "parse", "peeking", "prepared", "train", "trained"]
+__all__ = ["ABLATION", "LEARNS_ANOMALIES", "assemble", "load_state", "make_config", "parse", "peeking", "prepared", "train"]
 
 LEARNS_ANOMALIES = False
+ABLATION: dict[str, dict[str, Any]] = {}
 
 prepared = embed
 
@@ -41,9 +42,9 @@ def assemble(config: PBASConfig, backbone: Backbone, compute: Compute) -> PBAS:
     return model
 
 
-def trained(model: PBAS) -> nn.Module:
-    """The part of a detector whose state is the run's model."""
-    return model.head
+def load_state(model: PBAS, tensors: dict[str, Tensor]) -> None:
+    """Take over what a run's model file holds. Raises RuntimeError if it is another model's."""
+    model.head.load_state_dict(tensors)
 
 
 @contextmanager

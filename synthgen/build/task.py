@@ -86,11 +86,10 @@ def build_shard(task: ShardTask) -> ShardReport:
 
 
 class _Waiting(NamedTuple):
-    """A sample to be made, its normal image, and that image's row in the shard."""
+    """A sample to be made, and its normal image."""
 
     spec: SampleSpec
     prepared: PreparedNormal
-    row: int
 
 
 def _batches(waiting: list[_Waiting], refines: bool) -> Iterator[list[_Waiting]]:
@@ -136,8 +135,8 @@ class _Builder:
         bases = len(shard.sources) + (len(shard.sources) + len(shard) if "generated_index" in extras else 0)
         writer = ShardWriter(task.folder / shard.name, header, len(shard), bases, recipe.layout, compression, extras)
         with writer, self._noting():
-            for start in range(0, len(shard.sources), self._at_once):
-                self._add_sources(writer, shard.sources[start : start + self._at_once])
+            for sources in self._groups():
+                self._add_sources(writer, sources)
             self._note("")  # whatever kills from here on, it is no sample
             info = writer.finish()
         redrawn = {name: dict(reasons) for name, reasons in self._redrawn.items() if reasons}
@@ -149,10 +148,13 @@ class _Builder:
         whole, kept = any(own.mode == "paper" for own in edits), any(own.keep_difference for own in edits)
         return tuple(name for name, wanted in zip(EXTRAS, (whole, kept), strict=True) if wanted)
 
-    @property
-    def _at_once(self) -> int:
-        """Normal images whose samples are made together: several fill a GPU that refines them."""
-        return 1 if self._refiner is None or self._task.careful else self._refiner.at_once
+    def _groups(self) -> Iterator[Sequence[NormalSource]]:
+        """Normal images whose samples are made together: several where they fill a GPU, as long as they fit into memory."""
+        sources = self._task.shard.sources
+        several = self._refiner is not None and not self._task.careful
+        most = max(1, _MOST_TOGETHER // max(self._task.shard.allotment.per_source, 1))
+        size = min(self._refiner.at_once, most) if several and self._refiner is not None else 1
+        return (sources[start : start + size] for start in range(0, len(sources), size))
 
     def _add_sources(self, writer: ShardWriter, sources: Sequence[NormalSource]) -> None:
         waiting: list[_Waiting] = []
@@ -168,12 +170,23 @@ class _Builder:
                 continue
             if prepared.warning:
                 self._warnings.append(prepared.warning)
-            row = writer.add_normal(prepared.normal)
-            waiting += [_Waiting(spec, prepared, row) for spec in specs]
+            if not specs:
+                writer.add_normal(prepared.normal)
+            waiting += [_Waiting(spec, prepared) for spec in specs]
+        row, last = -1, None
+        for one, sample in self._samples(waiting, len(sources) > 1):
+            if one.prepared is not last:  # each normal image right before its samples, however many are made together
+                row, last = writer.add_normal(one.prepared.normal), one.prepared
+            writer.add_sample(sample, row)
+            self._count(sample)
+
+    def _samples(self, waiting: "list[_Waiting]", together: bool) -> Iterator["tuple[_Waiting, Sample]"]:
+        """The samples, in order; those of several normal images all at once."""
+        if together:
+            yield from zip(waiting, self._make(waiting) if waiting else [], strict=True)
+            return
         for some in [[one] for one in waiting] if self._task.careful else _batches(waiting, self._refiner is not None):
-            for one, sample in zip(some, self._make(some), strict=True):
-                writer.add_sample(sample, one.row)
-                self._count(sample)
+            yield from zip(some, self._make(some), strict=True)
 
     def _prepare(self, source: NormalSource) -> PreparedNormal:
         """The prepared normal image; an InputDataError if reading it has killed workers before."""

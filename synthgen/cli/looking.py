@@ -135,6 +135,10 @@ def view(
         list[Path] | None,
         typer.Option("--compare", help="Another dataset with the same samples, close up beside them; may be repeated."),
     ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="quality: the best and the worst samples of each category and type.")
+    ] = None,
+    quality: o.QualityOption = None,
     edge_generator: o.EdgeGenerator = None,
     weights: o.WeightsOption = None,
     sam_checkpoint: o.SamCheckpoint = None,
@@ -147,11 +151,14 @@ def view(
 
       synthgen view synthgen-out/visa --type crack -n 8 -o cracks.png
 
+      synthgen view synthgen-out/visa --by quality --quality scores.h5 -n 8 -o best-and-worst.png
+
       synthgen view visa-none --compare visa-phase-field --compare visa-npcf -o stages.png
     """
     from synthgen.anomalies.registry import canonical_type
     from synthgen.cli.making import write_comparison, write_sheet, write_steps
     from synthgen.report.sheet import Selection
+    from synthgen.shards import read_quality
 
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: the contact sheet is a PNG; give it that ending.")
@@ -162,13 +169,19 @@ def view(
     selection = Selection(categories, types, n)
     if steps and compare:
         raise UsageError("--steps and --compare show different sheets: give one of them.")
+    if by not in (None, "quality"):
+        raise UsageError(f"--by {by}: expected quality.")
+    if (by is None) != (quality is None):
+        raise UsageError("--by quality and --quality FILE go together; `detectors score-samples RUN --shards DIR` writes FILE.")
+    if by is not None and (steps or compare):
+        raise UsageError("--by quality chooses the samples of a plain sheet: leave --steps and --compare away.")
     if compare:
         typer.echo(str(write_comparison([folder, *compare], out, selection)))
     elif steps:
         tools = o.edge_tools(edge_generator, weights or (), sam_checkpoint, device)
         typer.echo(str(write_steps(folder, out, selection, tools, root)))
     else:
-        typer.echo(str(write_sheet(folder, out, selection, per_row)))
+        typer.echo(str(write_sheet(folder, out, selection, per_row, read_quality(quality) if quality else None)))
 
 
 def diff(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from synthgen.edges.studio import EdgeTools
     from synthgen.plan import Plan
     from synthgen.report.sheet import Selection
-    from synthgen.shards import ShardDataset
+    from synthgen.shards import QualityTable, ShardDataset
 
 
 def build(
@@ -44,6 +44,8 @@ def build(
     refine: o.RefineOption = None,
     npcf: o.NpcfOption = None,
     npcfpp: o.NpcfppOption = None,
+    quality: o.QualityOption = None,
+    min_quality: o.MinQuality = None,
     seed: o.Seed = None,
     layout: o.LayoutOption = None,
     base_compression: o.BaseCompression = None,
@@ -71,6 +73,7 @@ def build(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
         tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected, only, sample, bit_depth,
         sam_checkpoint, edge_generator, tuple(weights or ()), device, refine, tuple(npcf or ()), tuple(npcfpp or ()),
+        quality, min_quality,
     )  # fmt: skip
     made = o.make_plan_from(request)
     if dry_run:
@@ -160,6 +163,8 @@ def plan(
     refine: o.RefineOption = None,
     npcf: o.NpcfOption = None,
     npcfpp: o.NpcfppOption = None,
+    quality: o.QualityOption = None,
+    min_quality: o.MinQuality = None,
     seed: o.Seed = None,
     samples_per_shard: o.SamplesPerShard = None,
     samples: Annotated[bool, typer.Option("--samples", help="List the ids of all samples, one per line.")] = False,
@@ -175,7 +180,7 @@ def plan(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
         tuple(settings or ()), seed, samples_per_shard=samples_per_shard, only=only, sample=sample, bit_depth=bit_depth,
         sam_checkpoint=sam_checkpoint, edge_generator=edge_generator, weights=tuple(weights or ()), device=device,
-        refine=refine, npcf=tuple(npcf or ()), npcfpp=tuple(npcfpp or ()),
+        refine=refine, npcf=tuple(npcf or ()), npcfpp=tuple(npcfpp or ()), quality=quality, min_quality=min_quality,
     )  # fmt: skip
     _show_plan(o.make_plan_from(request), json, samples)
 
@@ -223,13 +228,18 @@ def replay(
         )
 
 
-def write_sheet(folder: Path, path: Path, selection: "Selection", per_row: int = 4) -> Path:
-    """Write a contact sheet of a dataset, and return its path."""
+def write_sheet(
+    folder: Path, path: Path, selection: "Selection", per_row: int = 4, quality: "QualityTable | None" = None
+) -> Path:
+    """Write a contact sheet of a dataset, with scores of the best and the worst samples, and return its path."""
     from synthgen.report.sheet import contact_sheet, save_sheet
-    from synthgen.shards import ShardDataset
+    from synthgen.shards import ShardDataset, shards_digest
 
-    dataset = ShardDataset(folder)
-    save_sheet(path, contact_sheet([dataset[number] for number in _chosen(folder, dataset, selection)], per_row))
+    dataset = ShardDataset(folder, quality=quality)
+    if quality is not None and quality.shards_sha256 != shards_digest(dataset.contents):
+        console().print(f"note: the scores are not those of exactly the shards in {folder}", markup=False)
+    numbers = _chosen(folder, dataset, selection, quality is not None)
+    save_sheet(path, contact_sheet([dataset[number] for number in numbers], per_row))
     return path
 
 
@@ -260,6 +270,9 @@ def write_comparison(folders: Sequence[Path], path: Path, selection: "Selection"
 
     datasets = [ShardDataset(folder) for folder in folders]
     common = set(datasets[0].ids).intersection(*(dataset.ids for dataset in datasets[1:]))
+    sizes = [{header.image_size for header in dataset.headers} for dataset in datasets]
+    if different := [folder for folder, size in zip(folders, sizes, strict=True) if size != sizes[0]]:
+        raise UsageError(f"{folders[0]} and {different[0]}: hold samples of different sizes, which cannot be compared.")
     numbers = [number for number in _chosen(folders[0], datasets[0], selection) if datasets[0].ids[number] in common]
     if not numbers:
         raise InputDataError(f"{folders[0]}: none of the samples to show is in {' and in '.join(map(str, folders[1:]))} too.")
@@ -268,7 +281,7 @@ def write_comparison(folders: Sequence[Path], path: Path, selection: "Selection"
     return path
 
 
-def _chosen(folder: Path, dataset: "ShardDataset", selection: "Selection") -> list[int]:
+def _chosen(folder: Path, dataset: "ShardDataset", selection: "Selection", by_quality: bool = False) -> list[int]:
     """Numbers of the samples to show."""
     from synthgen.report.sheet import choose
 
@@ -278,7 +291,8 @@ def _chosen(folder: Path, dataset: "ShardDataset", selection: "Selection") -> li
     for name in selection.categories:
         if name not in categories:
             raise InputDataError(f"--category {name}: {folder} has no such category.{suggest(name, sorted(set(categories)))}")
-    return choose(categories, dataset.column("type").tolist(), dataset.column("label").tolist(), selection)
+    qualities = dataset.column("quality").tolist() if by_quality else None
+    return choose(categories, dataset.column("type").tolist(), dataset.column("label").tolist(), selection, qualities)
 
 
 def _refuse_inside(folder: Path, made: "Plan", root: Path | None, in_recipe: bool) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from synthgen.plan import Plan
     from synthgen.recipe import Recipe
     from synthgen.refine.refiner import RefinementTools
+    from synthgen.shards import QualityLimit
 
 _SOURCE, _WHAT, _HOW, _WHERE = "What to start from", "What to make", "How to store it", "Where to make it"
 
@@ -103,6 +104,22 @@ NpcfppOption = Annotated[
         "--npcfpp",
         help="A network of `synthgen train npcf++`, its folder or file; one for each dataset.",
         rich_help_panel=_SOURCE,
+    ),
+]
+QualityOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--quality",
+        help="How much samples are worth: a file of `detectors score-samples`, for shards of the same recipe and seed.",
+        rich_help_panel=_SOURCE,
+    ),
+]
+MinQuality = Annotated[
+    float | None,
+    typer.Option(
+        "--min-quality",
+        help="Leave out samples that --quality scores lower, 0 to 1; those without a score stay.",
+        rich_help_panel=_WHAT,
     ),
 ]
 DeviceOption = Annotated[
@@ -223,6 +240,8 @@ class Request:
     refine: str | None = None
     npcf: tuple[Path, ...] = ()
     npcfpp: tuple[Path, ...] = ()
+    quality: Path | None = None
+    min_quality: float | None = None
 
 
 _PLAIN = (
@@ -294,7 +313,23 @@ def make_plan_from(request: Request) -> "Plan":
         raise UsageError("--edge-generator goes with --types logical,structural.")
     sam = request.sam_checkpoint if recipe.foreground == "sam" else None
     refinement = refinement_tools(request.npcf, request.npcfpp, request.device)
-    return make_plan(recipe, places, request.foreground_masks, sam, tools, refinement)
+    limit = _quality_limit(request.quality, request.min_quality)
+    plan = make_plan(recipe, places, request.foreground_masks, sam, tools, refinement, limit)
+    if limit is not None:
+        told = f"{plan.below_quality} samples are left out: {request.quality} scores them below {limit.minimum:g}"
+        console().print(told, markup=False)
+    return plan
+
+
+def _quality_limit(scores: Path | None, minimum: float | None) -> "QualityLimit | None":
+    """What `--quality` and `--min-quality` ask for."""
+    if scores is None and minimum is None:
+        return None
+    if scores is None or minimum is None:
+        raise UsageError("--quality FILE and --min-quality NUMBER go together: the scores, and the lowest one to keep.")
+    from synthgen.shards import QualityLimit
+
+    return QualityLimit.read(scores, minimum)
 
 
 def _sized(recipe: "Recipe", tools: "EdgeTools", values: dict[str, Any]) -> "Recipe":

@@ -29,6 +29,8 @@ def train_refinement(request: "TrainRequest") -> None:
 
     talk = console()
     fine = request.model == NPCFPP
+    if request.devices > 1 and ":" in request.device:
+        raise UsageError(f"--devices {request.devices} takes the first ones: give --device cuda without a number.")
     if fine != (request.npcf is not None):
         raise UsageError("`synthgen train npcf++` refines a trained npcf: --npcf RUN; npcf itself needs none.")
     paths = o.weights_of(request.weights, () if fine else ("encoder", "vgg16"))
@@ -113,7 +115,7 @@ def _samples(request: "TrainRequest") -> "StageA":
     if (request.dataset is None) == (request.shards is None):
         raise UsageError("give either --dataset NAME (anomalies are made as they are needed) or --shards DIR.")
     if request.shards is not None:
-        request.refuse("root", "categories", "types", "per_image", "style", "size")
+        request.refuse("root", "categories", "types", "per_image", "style", "size", "bit_depth")
         return from_shards(request.shards)
     plan = o.make_plan_from(
         o.Request(
@@ -134,6 +136,8 @@ def _check_pair(path: Path, coarse: "RefinementCard", card: "RefinementCard") ->
             f"--npcf {path}: was trained on {known}, the samples are {card.dataset} at {card.size[0]}x{card.size[1]}. "
             "Both stages learn the same dataset at the same size."
         )
+    if strange := sorted(set(card.categories) - set(coarse.categories)):
+        raise UsageError(f"--npcf {path}: has never seen {', '.join(strange)}. Both stages learn the same categories.")
 
 
 def _refuse_inside(folder: Path, request: "TrainRequest") -> None:
@@ -169,12 +173,16 @@ def _say_result(request: "TrainRequest", folder: Path, card: "RefinementCard", h
     talk.print(f"{which}: loss {card.measured['held_out_loss']:.4f}, {kept:.0%} of stage A's change is kept", markup=False)
     talk.print(f"look at {folder / 'samples.png'}", markup=False)
     models = f"--npcf {folder}" if card.model == NPCF else f"--npcf {request.npcf} --npcfpp {folder}"
-    root = f" --root {request.root}" if request.root is not None else ""
     height, width = card.size
-    size = "" if card.size == (512, 512) else f" --size {height}" if height == width else f" --size {height}x{width}"
-    data = f"--dataset {card.dataset}{root}{size} --types {','.join(card.types)}"
-    talk.print(f"next: synthgen build {data} --refine {card.model} {models}", markup=False)
+    side = None if card.size == (512, 512) else str(height) if height == width else f"{height}x{width}"
+    bits = request.bit_depth if request.bit_depth != 16 else None
+    given = {"root": request.root, "categories": request.categories, "bit-depth": bits, "size": side, "style": request.style}
+    data = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
+    types = ",".join(card.types)
+    talk.print(f"next: synthgen build --dataset {card.dataset}{data} --types {types} {models}", markup=False)
     if card.model == NPCF:
-        again = f"--shards {request.shards}" if request.shards is not None else f"--dataset {card.dataset}{root}{size}"
+        many = f" --per-image {request.per_image}" if request.per_image is not None else ""
+        again = f"--dataset {card.dataset}{data} --types {types}{many}"
+        again = f"--shards {request.shards}" if request.shards is not None else again
         talk.print(f"or:   synthgen train {NPCFPP} {again} --npcf {folder}", markup=False)
     print_json({"run": str(folder)} | card.measured) if request.json else typer.echo(str(folder))

@@ -11,6 +11,7 @@ from synthgen.cli.app import Json
 from synthgen.errors import UsageError, suggest
 
 _MODELS = ("edge-generator", "npcf", "npcf++")
+_DEFAULTS = {"devices": 1, "bit_depth": 16}
 _DATA, _HOW, _WHERE = "What to train on", "How to train", "Where"
 
 
@@ -56,7 +57,7 @@ class TrainRequest:
     def refuse(self, *names: str) -> None:
         """Raise a UsageError if one of these options was given: the model does not have it."""
         for name in names:
-            if getattr(self, name) not in (None, 1):
+            if getattr(self, name) != _DEFAULTS.get(name):
                 raise UsageError(f"--{name.replace('_', '-')} does not go with `synthgen train {self.model}`.")
 
 

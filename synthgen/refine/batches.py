@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synthgen.errors import SynthgenError
 from synthgen.refine.config import SMALLEST_CROP, TrainingConfig
 from synthgen.refine.phase_field import epsilon_squared
 from synthgen.samples import Image, Mask, Sample, Size
@@ -52,6 +53,10 @@ class Cut:
     whole: bool
 
 
+Arrays = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]
+"""(h, w, 6) uint8 normal image and stage A, (h, w) uint8 mask, (h, w) float32 epsilon^2."""
+
+
 class Crops:
     """Training windows around the anomalies of some samples; what a `DataLoader` takes.
 
@@ -68,10 +73,13 @@ class Crops:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, cut: Cut) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
-        """(h, w, 6) uint8 normal image and stage A, (h, w) uint8 mask, (h, w) float32 epsilon^2."""
+    def __getitem__(self, cut: Cut) -> Arrays | SynthgenError:
+        """A window, or why its sample cannot be made: a worker's exception would arrive with its whole traceback."""
         cv2.setNumThreads(1)
-        sample = self._samples[cut.sample]
+        try:
+            sample = self._samples[cut.sample]
+        except SynthgenError as error:
+            return error
         both = np.concatenate([sample.normal, sample.image], 2)
         mask = sample.mask
         if self._crop and not cut.whole:
@@ -84,6 +92,15 @@ class Crops:
             size = padded_size((mask.shape[0], mask.shape[1]))
         both, mask = padded(both, size), padded(mask, size)
         return both, mask, epsilon_squared(mask, self._scale)
+
+
+def together(windows: Sequence[Arrays | SynthgenError]) -> tuple[Tensor, Tensor, Tensor] | SynthgenError:
+    """Windows as tensors with a batch dimension; or the first error among them."""
+    for one in windows:
+        if isinstance(one, SynthgenError):
+            return one
+    both, mask, squares = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*windows, strict=True))
+    return both, mask, squares
 
 
 def cuts(
@@ -103,7 +120,8 @@ def cuts(
     known: tuple[int, Tensor] = (-1, torch.empty(0))
     for step in steps:
         whole = bool(np.random.default_rng((seed, step)).random() < config.whole_share)
-        count = max(min(fewer, config.batch_size), share[1]) if whole or not config.crop else config.batch_size
+        count = min(fewer, config.batch_size) if whole or not config.crop else config.batch_size
+        count = -(-count // share[1]) * share[1]  # as many for each process: their gradients are averaged
         cut = []
         for slot in range(share[0], count, share[1]):
             lap, place = divmod(step * config.batch_size + slot, samples)

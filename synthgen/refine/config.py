@@ -1,5 +1,6 @@
 """Settings of the two refinement networks, and the presets of `synthgen train npcf` and `synthgen train npcf++`."""
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
@@ -231,7 +232,7 @@ def checked(config: Config) -> Config:
         "wave",
     )
     for name in numbers:
-        if getattr(config, name, 0) < 0:
+        if not 0 <= getattr(config, name, 0) < math.inf:
             raise UsageError(f"--set {name}={getattr(config, name)}: expected a number from 0 on.")
     if config.crop and (config.crop < SMALLEST_CROP or config.crop % SMALLEST_CROP):
         raise UsageError(f"--set crop={config.crop}: expected a multiple of {SMALLEST_CROP}, or 0 for whole images.")

@@ -23,10 +23,12 @@ def choose_network(config: NpcfConfig, weights: Mapping[str, Path]) -> NpcfConfi
     Raises:
         UsageError: a network was asked for whose weights are missing.
     """
-    wanted = config.perc_network
+    wanted = config.perc_network if config.perceptual else "none"
+    if wanted == "none":
+        return replace(config, perc_network="none")
     if wanted == "auto":
         return replace(config, perc_network=next((name for name in ("vgg16", "encoder") if name in weights), "none"))
-    if wanted != "none" and wanted not in weights:
+    if wanted not in weights:
         raise UsageError(f"perc_network={wanted} needs its weights: --weights {wanted}=FILE. perc_network=none does without.")
     return config
 

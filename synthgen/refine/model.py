@@ -9,7 +9,7 @@ from torch import Tensor
 
 from synthgen.digests import file_sha256
 from synthgen.errors import InputDataError, IntegrityError, UsageError
-from synthgen.refine.config import NPCFPP, NpcfConfig, NpcfppConfig, config_from_json
+from synthgen.refine.config import NPCFPP, NpcfConfig, NpcfppConfig, checked, config_from_json
 from synthgen.refine.stages import make_network
 from synthgen.samples import Size
 from synthgen.training.folder import MODEL, load_tensors, save_tensors
@@ -120,6 +120,8 @@ def load_refinement(path: Path, model: str, device: str = "cpu") -> Refinement:
     tensors, card = _read(path, model)
     network = make_network(card.config)
     file = model_file(path, model)
+    if not all(torch.isfinite(value).all() for value in tensors.values()):
+        raise IntegrityError(f"{file}: has weights that are no numbers. Train it again.")
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -147,13 +149,13 @@ def _read(path: Path, model: str) -> tuple[dict[str, Tensor], RefinementCard]:
         raise IntegrityError(f"{file}: refines pictures of {facts.get('channels')} channels; samples have 3. Train it again.")
     try:
         card = RefinementCard(
-            config=config_from_json(model, facts["config"]),
+            config=checked(config_from_json(model, facts["config"])),
             size=(int(facts["size"][0]), int(facts["size"][1])),
             categories=tuple(facts["categories"]),
             types=tuple(facts["types"]),
             styles=tuple(facts["styles"]),
             **{name: facts[name] for name in ("model", "dataset", "licence", "encoder_sha256", "coarse_sha256", "measured")},
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, UsageError) as error:
         raise IntegrityError(f"{file}: does not say all that a {model} has to ({error}). Train it again.") from error
     return tensors, card

@@ -16,7 +16,7 @@ from synthgen.training.weights import read_weights
 MULTIPLE = 16
 """Height and width must be multiples of this."""
 
-GROWN, FEATHER = 3.0, 2.0
+GROWN, FEATHER = 1.0, 1.0
 """Pixels of a 512-pixel image by which the area that may change exceeds the mask, and the standard deviation of its rim."""
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB 0..1

@@ -51,7 +51,7 @@ def refine(normal: Image, rendered: Rendered, scale: float) -> Rendered:
     window = window_around(normal, rendered, max(round(_MARGIN * scale), 2))
     phi = solve(window.mask, scale)
     core = (phi > 0).astype(np.uint8) & window.mask
-    return finished(normal, rendered, window, blended(window, (phi + np.float32(1)) / np.float32(2)), core, scale)
+    return finished(normal, window, blended(window, (phi + np.float32(1)) / np.float32(2)), core, scale)
 
 
 def solve(mask: Mask, scale: float = 1.0) -> Field:
@@ -78,6 +78,7 @@ def solve(mask: Mask, scale: float = 1.0) -> Field:
 def epsilon_squared(mask: Mask, scale: float = 1.0) -> Field:
     """(h, w) float32 square pixels: epsilon is a sixth of the anomaly's width at the nearest place of its middle line."""
     inside = np.asarray(cv2.distanceTransform(mask, cv2.DIST_L2, 3), np.float32)
+    inside = np.minimum(inside, np.float32(max(mask.shape)))  # infinite where the anomaly fills the window
     reach = 2 * max(round(3 * scale), 1) + 1  # a bump smaller than this has no width of its own: it is to be smoothed
     middle = (mask > 0) & (inside >= cv2.dilate(inside, np.ones((reach, reach), np.uint8)))
     if not middle.any():

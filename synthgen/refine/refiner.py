@@ -27,7 +27,7 @@ STAGES = (NONE, PHASE_FIELD, NPCF, NPCFPP)
 ALIASES = {"pde": PHASE_FIELD, "npcfpp": NPCFPP}
 
 _MARGIN = 16  # pixels of a 512-pixel image that the networks see around an anomaly, at least
-_SIDES = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)
+_SIDES = (64, 128, 256, 512, 1024, 2048, 4096)  # few, so that many windows fill a pass
 _AT_ONCE = 8  # windows of one pass on a GPU
 
 
@@ -119,10 +119,14 @@ class Refiner:
         device = self._tools.device.partition(":")[0]
         return {"device": device} | {one.card.model: one.sha256 for one in self._networks}
 
-    @property
-    def dataset(self) -> str:
-        """Name of the dataset."""
-        return self._dataset
+    def check(self, categories: Sequence[str]) -> None:
+        """Raise a UsageError unless the networks have seen these categories."""
+        for one in self._networks if self.stage != PHASE_FIELD else ():
+            if strange := sorted(set(categories) - set(one.card.categories)):
+                raise UsageError(
+                    f"{one.path}: has never seen {', '.join(strange)} of {self._dataset}, only "
+                    f"{', '.join(one.card.categories)}. Give --categories, or train one on all of them."
+                )
 
     @property
     def at_once(self) -> int:
@@ -144,7 +148,7 @@ class Refiner:
             return outcome
         windows = [window_at(normals[k], rendered[k], self._box(rendered[k].box)) for k in chosen]
         for k, window, changed in zip(chosen, windows, self._drawn(windows), strict=True):
-            outcome[k] = finished(normals[k], rendered[k], window, changed, None, self._scale)
+            outcome[k] = finished(normals[k], window, changed, None, self._scale)
         return outcome
 
     def _box(self, box: Box) -> Box:

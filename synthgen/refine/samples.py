@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+from synthgen.anomalies.registry import TYPES
 from synthgen.errors import InputDataError, UsageError
 from synthgen.plan import Plan
 from synthgen.recipe import Recipe
@@ -99,6 +100,9 @@ def from_shards(path: Path) -> StageA:
     refined = [config["refine"] for config in configs if config.get("refine", "none") != "none"]
     if refined:
         raise UsageError(f"--shards {path}: its samples are refined already ({refined[0]}); build some with --refine none.")
+    edits = [name for header in shards.headers for name in header.types if TYPES[name].edits_edges]
+    if edits:
+        raise UsageError(f"--shards {path}: {edits[0]} is drawn by a network of its own, and is not refined.")
     datasets = _ordered(header.dataset for header in shards.headers)
     sizes = _ordered(header.image_size for header in shards.headers)
     if len(datasets) > 1 or len(sizes) > 1:

@@ -9,8 +9,7 @@ from synthgen.refine.config import NpcfConfig, NpcfppConfig
 from synthgen.refine.npcf import FEATHER, GROWN, Npcf, composed, feathered
 from synthgen.refine.npcfpp import SynergyRefineNet
 
-_FINE_GROWN, _FINE_FEATHER = 1.0, 1.0  # pixels of a 512-pixel image
-_BOUNDARY = 3.0
+_BOUNDARY = 3.0  # pixels of a 512-pixel image
 
 Config = NpcfConfig | NpcfppConfig
 Network = Npcf | SynergyRefineNet
@@ -37,5 +36,5 @@ def fine(network: torch.nn.Module, config: NpcfppConfig, batch: Batch, b1: Tenso
         boundary = boundary_of(batch.mask, max(round(_BOUNDARY * batch.scale), 1))
     normal = (batch.normal + 1) / 2
     drawn = network(normal, (b1 + 1) / 2, batch.mask, boundary)
-    soft = feathered(batch.mask, _FINE_GROWN * batch.scale, _FINE_FEATHER * batch.scale)
+    soft = feathered(batch.mask, GROWN * batch.scale, FEATHER * batch.scale)
     return drawn, composed(drawn, normal, soft)

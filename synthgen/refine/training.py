@@ -3,6 +3,7 @@
 import contextlib
 import math
 import multiprocessing
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessException
 from torch.utils.data import DataLoader
 
-from synthgen.errors import SynthgenError, UsageError
-from synthgen.refine.batches import Batch, Crops, cuts, to_batch
-from synthgen.refine.config import NpcfConfig, TrainingConfig
+from synthgen.errors import InputDataError, StorageError, SynthgenError, UsageError
+from synthgen.refine.batches import Batch, Crops, cuts, to_batch, together
+from synthgen.refine.config import NPCFPP, NpcfConfig, TrainingConfig
 from synthgen.refine.features import load_features
 from synthgen.refine.losses import Features, npcf_terms, npcfpp_terms
 from synthgen.refine.model import Refinement, RefinementCard, load_refinement, save_refinement
@@ -38,6 +39,7 @@ _ROUND = 25  # steps between two lines of the log
 _SHEETS = 20  # in all
 _CHECKPOINT_SECONDS = 60.0
 _PATIENCE_SECONDS = 5.0
+_ADVICE = "give --set batch_size or crop a smaller value"
 _SHOWN, _MEASURED, _AT_ONCE = 6, 32, 4
 _FEWEST = 2
 
@@ -93,22 +95,29 @@ def train(training: Training, watch: Watch = lambda name, step, steps, measured:
     """
     if len(training.samples) < _FEWEST:
         raise UsageError(f"{len(training.samples)} samples to learn from: at least {_FEWEST} are needed, hundreds are better.")
-    if training.devices > training.config.batch_size:
-        raise UsageError(f"--devices {training.devices}: more than the {training.config.batch_size} windows of a step.")
-    advice = "give --set batch_size or crop a smaller value"
-    with memory_errors("while training", advice):
-        if training.devices == 1:
-            with board(training.run.path) as events:
-                _Loop(_fabric(training), training, watch).go(events)
-            return
-        try:
-            _fabric(training).launch(partial(_share, training))
-        except ProcessException as error:  # its text may be a whole traceback
-            raise SynthgenError(str(error).strip().splitlines()[-1]) from error
-        finally:
-            for process in multiprocessing.active_children():  # after a signal they save what they have
-                process.join(_PATIENCE_SECONDS)
-                process.terminate()
+    if training.config.batch_size % training.devices:
+        raise UsageError(
+            f"--devices {training.devices}: cannot share the {training.config.batch_size} windows of a step evenly."
+        )
+    if training.devices == 1:
+        with memory_errors("while training", _ADVICE), board(training.run.path) as events:
+            _Loop(_fabric(training), training, watch).go(events)
+        return
+    try:
+        _fabric(training).launch(partial(_share, training))
+    except ProcessException as error:
+        raise _own_error(error) from error
+    finally:
+        for process in multiprocessing.active_children():  # after a signal they save what they have
+            process.join(_PATIENCE_SECONDS)
+            process.terminate()
+
+
+def _own_error(error: ProcessException) -> SynthgenError:
+    """The error of a process, whose name and text end the traceback that it left."""
+    name, _, text = str(error).strip().splitlines()[-1].partition(": ")
+    kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (DivergedError, UsageError, InputDataError, StorageError)}
+    return kinds[name](text) if name in kinds else SynthgenError(f"a process of the training ended: {name} {text}".rstrip())
 
 
 def _fabric(training: Training) -> Any:
@@ -119,8 +128,8 @@ def _fabric(training: Training) -> Any:
     device, several = training.compute.device, training.devices > 1
     kind = "cuda" if device.type == "cuda" else device.type
     devices: Any = training.devices if several or kind == "cpu" else [device.index or 0]
-    # windows without a boundary leave the attention unused
-    strategy: Any = DDPStrategy(start_method="spawn", find_unused_parameters=True) if several else "auto"
+    unused = training.card.model == NPCFPP  # windows without a boundary leave the attention unused
+    strategy: Any = DDPStrategy(start_method="spawn", find_unused_parameters=unused) if several else "auto"
     precision: Any = "bf16-mixed" if training.compute.precision == "bf16" else "32-true"
     return Fabric(accelerator=kind, devices=devices, strategy=strategy, precision=precision)
 
@@ -129,12 +138,16 @@ def _share(training: Training, fabric: Any) -> None:
     """What each of several processes does."""
     torch.set_num_threads(max(torch.get_num_threads() // fabric.world_size, 1) if fabric.device.type == "cpu" else 1)
     talk = Console(stderr=True, highlight=False)
-    with (
-        terminable(),
-        training_progress(talk, "step") as progress,
-        board(training.run.path, fabric.is_global_zero) as events,
-    ):
-        _Loop(fabric, training, progress).go(events)
+    try:
+        with (
+            terminable(),
+            memory_errors("while training", _ADVICE),
+            training_progress(talk, "step") as progress,
+            board(training.run.path, fabric.is_global_zero) as events,
+        ):
+            _Loop(fabric, training, progress).go(events)
+    except Interrupted as interrupt:  # whoever started the training says so
+        sys.exit(interrupt.exit_status)
 
 
 class _Loop:
@@ -184,7 +197,7 @@ class _Loop:
                     continue
                 measured = self._means(sums, (self.step - 1) % _ROUND + 1)
                 sums = {}
-                check_finite(measured, self.step)
+                check_finite(measured | {"weights": self._sum()}, self.step, "step")
                 good = self._tensors(copied=True), self._facts()
                 if not leads:
                     continue
@@ -216,8 +229,11 @@ class _Loop:
         if training.workers:
             several = {"num_workers": training.workers, "multiprocessing_context": "forkserver", "worker_init_fn": _quiet}
         pinned = self.fabric.device.type == "cuda"
-        loader: Any = DataLoader(crops, batch_sampler=keys, pin_memory=pinned, **several)  # type: ignore[arg-type]
-        for both, mask, squares in loader:
+        loader: Any = DataLoader(crops, batch_sampler=keys, collate_fn=together, pin_memory=pinned, **several)  # type: ignore[arg-type]
+        for found in loader:
+            if isinstance(found, SynthgenError):
+                raise found
+            both, mask, squares = found
             yield to_batch(both, mask, squares, training.card.scale, self.fabric.device)
 
     def _step(self, batch: Batch) -> dict[str, Tensor]:
@@ -251,8 +267,11 @@ class _Loop:
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 if value.is_floating_point():
-                    self.average[name] = self.average[name].to(value.device)
                     self.average[name].lerp_(value, 1 - decay)
+
+    def _sum(self) -> float:
+        """Of all weights: no number if one of them is none. The losses were worked out before the last step."""
+        return float(torch.stack([value.detach().double().sum() for value in self.network.parameters()]).sum())
 
     def _means(self, sums: dict[str, Tensor], count: int) -> dict[str, float]:
         """The mean losses of a round, over all processes."""
@@ -275,9 +294,10 @@ class _Loop:
         rows: list[list[Image]] = []
         losses, kept = [], []
         for start in range(0, count, _AT_ONCE):
-            parts = [crops[key] for key in keys[start : start + _AT_ONCE]]
-            both, mask, squares = (torch.from_numpy(np.stack(one)) for one in zip(*parts, strict=True))
-            batch = to_batch(both, mask, squares, self.training.card.scale, self.fabric.device)
+            found = together([crops[key] for key in keys[start : start + _AT_ONCE]])
+            if isinstance(found, SynthgenError):
+                raise found
+            batch = to_batch(*found, self.training.card.scale, self.fabric.device)
             terms = self._terms(network, batch)
             losses.append(float(torch.stack(list(terms.values())).sum()))
             stages = [batch.normal, batch.stage_a, *self._stages(network, batch)]
@@ -338,10 +358,11 @@ def _rate(config: TrainingConfig, step: int, steps: int) -> float:
 
 
 def _kept(picture: Tensor, batch: Batch) -> float:
-    """How much of stage A's change a picture has kept, as the mean over the batch; 1 for all."""
+    """How much of stage A's change a picture has kept, as the mean over the windows with one; 1 for all."""
     change = ((picture - batch.normal).abs() * batch.mask).sum((1, 2, 3))
     before = ((batch.stage_a - batch.normal).abs() * batch.mask).sum((1, 2, 3))
-    return float((change / before.clamp(min=1e-6)).mean())
+    there = before > 0
+    return float((change[there] / before[there]).mean()) if there.any() else 1.0
 
 
 def _pictures(values: Tensor) -> list[Image]:

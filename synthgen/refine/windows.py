@@ -1,6 +1,6 @@
 """The window of an image that is refined, and how what was refined becomes changed pixels and a mask again."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ from synthgen.anomalies.blending import SEEN, finish, largest_change, odd
 from synthgen.anomalies.contract import Rendered
 from synthgen.samples import Box, Image, Mask
 
-_GROWN = 2  # pixels of a 512-pixel image by which a refined anomaly may outgrow its mask
+_GROWN = 4  # pixels of a 512-pixel image by which a refined anomaly may outgrow its mask: a pixel, and a rim that fades out
 _FAINT = 2  # gray levels
 
 
@@ -62,12 +62,11 @@ def blended(window: Window, share: NDArray[np.float32]) -> Image:
     return np.rint(mixed).astype(np.uint8)
 
 
-def finished(normal: Image, rendered: Rendered, window: Window, changed: Image, core: Mask | None, scale: float) -> Rendered:
+def finished(normal: Image, window: Window, changed: Image, core: Mask | None, scale: float) -> Rendered:
     """Refined pixels as an anomaly: the normal image's own pixels around it, and a mask of what changed.
 
     Args:
         normal: (H, W, 3) uint8 RGB whole normal image.
-        rendered: stage A.
         window: the window that was refined.
         changed: (h, w, 3) uint8 RGB, its new pixels.
         core: (h, w) uint8 {0, 1}, pixels that are the anomaly's in any case; None finds them from the change.
@@ -76,12 +75,9 @@ def finished(normal: Image, rendered: Rendered, window: Window, changed: Image, 
     if not np.ptp(window.stage_a, axis=2).any():  # gray stays gray
         changed = np.repeat(np.rint(changed.mean(2, keepdims=True)).astype(np.uint8), 3, 2)
     reach = odd(2 * _GROWN * scale + 1)
-    near = np.asarray(cv2.dilate(window.mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))), np.uint8)
+    near = np.asarray(cv2.dilate(window.mask, np.ones((reach, reach), np.uint8)), np.uint8)
     if core is None:
         change = largest_change(window.normal, changed)
         seen = (change >= SEEN).astype(np.uint8) & near | (change >= _FAINT).astype(np.uint8) & window.mask
         core = np.asarray(cv2.morphologyEx(seen, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)), np.uint8) & near
-    return replace(
-        finish(normal, window.box, changed, core, near),
-        generated=rendered.generated, difference=rendered.difference, refused=rendered.refused,
-    )  # fmt: skip
+    return finish(normal, window.box, changed, core, near)

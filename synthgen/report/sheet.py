@@ -34,8 +34,16 @@ class Selection:
     per_group: int = 4
 
 
-def choose(categories: Sequence[str], types: Sequence[str], labels: Sequence[int], selection: Selection) -> list[int]:
-    """Numbers of the samples to show: of each (category, type) the same number, evenly spread, rejected ones left out.
+def choose(
+    categories: Sequence[str],
+    types: Sequence[str],
+    labels: Sequence[int],
+    selection: Selection,
+    qualities: Sequence[float] | None = None,
+) -> list[int]:
+    """Numbers of the samples to show: of each (category, type) the same number, rejected ones left out.
+
+    They are evenly spread; or with `qualities` (NaN: unknown, left out) the best half and the worst half, best first.
 
     Raises:
         InputDataError: nothing is left to show.
@@ -51,9 +59,22 @@ def choose(categories: Sequence[str], types: Sequence[str], labels: Sequence[int
         raise InputDataError("there is no such sample to show. `synthgen info` lists the categories and types.")
     chosen = []
     for _, members in sorted(groups.items()):
+        if qualities is not None:
+            chosen += _best_and_worst(members, qualities, selection.per_group)
+            continue
         at = np.linspace(0, len(members) - 1, min(selection.per_group, len(members))).round().astype(int)
         chosen += [members[k] for k in at]
+    if not chosen:
+        raise InputDataError("none of the samples to show has a known quality: are these the scores of another dataset?")
     return chosen
+
+
+def _best_and_worst(members: Sequence[int], qualities: Sequence[float], count: int) -> list[int]:
+    """`count` of the members with a known quality, best first; an odd one is among the best."""
+    known = [k for k in members if not np.isnan(qualities[k])]
+    ranked = sorted(known, key=lambda k: -qualities[k])
+    best = -(-count // 2)
+    return ranked if len(ranked) <= count else ranked[:best] + ranked[len(ranked) - count // 2 :]
 
 
 def contact_sheet(samples: Sequence[Sample], per_row: int = 4) -> Image:
@@ -69,7 +90,10 @@ def contact_sheet(samples: Sequence[Sample], per_row: int = 4) -> Image:
         sheet.paste(PillowImage.fromarray(_whole(sample)), (x, y))
         sheet.paste(PillowImage.fromarray(_close_up(sample)), (x + _CELL + _GAP, y))
         pen.text((x, y + _CELL + 2), _printable(f"{sample.spec.type}   {sample.spec.sample_id}", 72), _INK, bold)
-        pen.text((x, y + _CELL + 18), f"area {sample.area} px   contrast {sample.contrast:.0f} gray levels", _FAINT, small)
+        facts = f"area {sample.area} px   contrast {sample.contrast:.0f} gray levels"
+        if sample.quality is not None:
+            facts = f"quality {sample.quality:.3f}   {facts}"
+        pen.text((x, y + _CELL + 18), facts, _FAINT, small)
     return np.asarray(sheet)
 
 

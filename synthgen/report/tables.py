@@ -62,7 +62,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                     "shards": len(shards),
                 }
             )
-    return {"samples": len(plan), "shards": len(plan.shards), "size": list(plan.recipe.size), "categories": categories}
+    found = {"samples": len(plan), "shards": len(plan.shards), "size": list(plan.recipe.size), "categories": categories}
+    return found if plan.quality is None else found | {"below_quality": plan.below_quality}
 
 
 def info_table(info: dict[str, Any]) -> Table:

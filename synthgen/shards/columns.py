@@ -37,7 +37,7 @@ def write_column(file: h5py.File, path: str, kind: str, values: Sequence[Any]) -
         # (every Dask worker has one) holds references a little longer, and the file would have other bytes
         column.flush()
     else:
-        file[path] = text_array(values)
+        file.create_dataset(path, data=text_array(values))  # an assignment would note the time in the group that it makes
 
 
 def write_attribute(file: h5py.File, name: str, value: Any) -> None:

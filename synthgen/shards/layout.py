@@ -40,6 +40,8 @@ from synthgen.samples import Size
 FORMAT = "synthgen-shard"
 VERSION = 1
 SUFFIX = ".h5"
+LIBVER = ("v110", "v110")
+"""Object headers with checksums, and the same bytes whatever the default of the installed HDF5."""
 Layout: TypeAlias = Literal["delta", "dense"]
 
 TILE = 64

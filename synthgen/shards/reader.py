@@ -6,6 +6,7 @@ import os
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,9 +15,10 @@ from numpy.typing import NDArray
 
 from synthgen.errors import IntegrityError, UsageError, suggest
 from synthgen.samples import NormalImage, Sample
-from synthgen.shards.batch import FIELDS, Batch
+from synthgen.shards.batch import FIELDS, Batch, quality_column
 from synthgen.shards.catalog import MANIFEST, find_shards, missing
 from synthgen.shards.layout import TEXT, ShardHeader, ShardInfo, columns
+from synthgen.shards.quality import QualityTable, read_quality
 from synthgen.shards.schema import damaged, digest_problems
 from synthgen.shards.shard import Shard
 
@@ -34,13 +36,20 @@ class ShardDataset(Sequence[Sample]):
         path: a shard; a folder of shards (its `manifest.json` says which, where there is one); or a list of both.
         verify: first read every file once, and compare it with its digests.
         fields: the arrays of a batch, of `"image"`, `"mask"` and `"normal"`.
+        quality: scores of samples, or the file of them. Samples, batches and `column("quality")` then have those of their ids;
+            that they are scores of these very samples is not looked at (`contents` and `shards_digest` tell).
 
     Raises:
-        IntegrityError: from any method; a shard is missing, damaged or not one, named in the message.
+        IntegrityError: from any method; a shard or the file of scores is missing, damaged or not one, named in the message.
     """
 
     def __init__(
-        self, path: Path | str | Sequence[Path | str], *, verify: bool = False, fields: Sequence[str] = ("image", "mask")
+        self,
+        path: Path | str | Sequence[Path | str],
+        *,
+        verify: bool = False,
+        fields: Sequence[str] = ("image", "mask"),
+        quality: Path | str | QualityTable | None = None,
     ) -> None:
         if unknown := set(fields) - set(FIELDS):
             raise UsageError(f"fields: {', '.join(sorted(unknown))} is not one of {', '.join(FIELDS)}")
@@ -58,6 +67,8 @@ class ShardDataset(Sequence[Sample]):
         counts = [self._count(k) for k in range(len(self._shards))]
         self._ends: list[int] = list(itertools.accumulate(counts))
         self._numbers: dict[str, int] | None = None
+        table = read_quality(quality) if isinstance(quality, Path | str) else quality
+        self._quality = None if table is None else table.by_id()
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -72,7 +83,8 @@ class ShardDataset(Sequence[Sample]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         shard, i = self._locate(index)
-        return shard.sample(i)
+        sample = shard.sample(i)
+        return sample if self._quality is None else replace(sample, quality=self._quality.get(sample.spec.sample_id))
 
     def __iter__(self) -> Iterator[Sample]:
         """The samples, in order."""
@@ -88,11 +100,13 @@ class ShardDataset(Sequence[Sample]):
         arrays = {field: np.empty((len(places), *size, *((3,) if field != "mask" else ())), np.uint8) for field in self.fields}
         for k, (shard, i) in enumerate(places):
             shard.read_into(i, **{field: array[k] for field, array in arrays.items()})
+        ids = [shard.text("meta/sample_id", i) for shard, i in places]
         return Batch(
             arrays=arrays,
             label=np.array([shard.column("label")[i] for shard, i in places], np.uint8),
             type=[shard.header.types[shard.column("type")[i]] for shard, i in places],
-            sample_id=[shard.text("meta/sample_id", i) for shard, i in places],
+            sample_id=ids,
+            quality=None if self._quality is None else quality_column(map(self._quality.get, ids)),
         )
 
     @property
@@ -110,14 +124,22 @@ class ShardDataset(Sequence[Sample]):
     def column(self, name: str) -> NDArray[Any]:
         """One column for all samples, such as `"area"`, `"label"`, `"bbox"` or `"rejected"`.
 
-        Texts, `"type"`, `"dataset"` and `"category"` are str.
+        Texts, `"type"`, `"dataset"` and `"category"` are str. `"quality"`, of a dataset with scores, is float32, NaN where
+        unknown.
         """
+        if name == "quality" and self._quality is not None:
+            return quality_column(map(self._quality.get, self.column("sample_id").tolist()))
         return np.concatenate([_column(self._shard(k), name) for k in range(len(self._shards))])
 
     @property
     def headers(self) -> list[ShardHeader]:
         """What the samples of each shard have in common, shard by shard."""
         return [self._shard(k).header for k in range(len(self._shards))]
+
+    @property
+    def contents(self) -> list[str]:
+        """The `content_sha256` of each shard: what its samples are, whatever the file that carries them."""
+        return [self._shard(k).content_sha256 for k in range(len(self._shards))]
 
     def normals(self) -> Iterator[NormalImage]:
         """Each normal image that has a sample here, once per shard, in the order of their first samples."""

@@ -99,8 +99,8 @@ def open_shard(path: Path) -> tuple[h5py.File, dict[str, Any]]:
         layout, n, extras = facts["layout"], facts["n"], [name for name in EXTRAS if name in file]
         pictures, paths = picture_shapes(layout, facts["image_size"], extras), columns(layout, extras)
         bases = {"base_crc32"} if layout == "delta" else set()
-        _check_links(file, {path.partition("/")[0] for path in (*pictures, *paths, *bases)})
-        _check_links(file["meta"], {path.partition("/")[2] for path in paths if "/" in path})
+        check_links(file, {path.partition("/")[0] for path in (*pictures, *paths, *bases)})
+        check_links(file["meta"], {path.partition("/")[2] for path in paths if "/" in path})
         rows = {"base": file["base_crc32"].len()} if bases else {}
         for name, (shape, chunks) in pictures.items():
             _check_picture(file[name], (rows.get(name, n), *shape), chunks)
@@ -123,6 +123,15 @@ def read_column(file: h5py.File, path: str, kind: str, n: int | None = None) -> 
     _check_column(dataset, dataset.len() if n is None else n, kind)
     column: NDArray[Any] = dataset[()]
     return column
+
+
+def check_links(group: h5py.Group, expected: set[str]) -> None:
+    """Raises `ValueError` for a group with other names in it than `expected`, or with links to somewhere else."""
+    if not isinstance(group, h5py.Group) or len(group) != len(expected) or set(group) != expected:
+        raise ValueError(f"its parts in {group.name} are not {', '.join(sorted(expected))}")
+    for name in expected:
+        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+            raise ValueError(f"{name} is a link to somewhere else")
 
 
 def _open(path: Path) -> h5py.File:
@@ -149,14 +158,6 @@ def _attributes(file: h5py.File) -> dict[str, Any]:
     if not all(0 < side <= MAX_SIDE for side in facts["image_size"]):
         raise ValueError(f"its image size {facts['image_size']} is out of range")
     return facts
-
-
-def _check_links(group: h5py.Group, expected: set[str]) -> None:
-    if not isinstance(group, h5py.Group) or len(group) != len(expected) or set(group) != expected:
-        raise ValueError(f"its parts in {group.name} are not {', '.join(sorted(expected))}")
-    for name in expected:
-        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-            raise ValueError(f"{name} is a link to somewhere else")
 
 
 def _check_picture(dataset: h5py.Dataset, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:

@@ -16,13 +16,10 @@ from synthgen.failpoints import reach
 from synthgen.samples import Image, NormalImage, Sample
 from synthgen.shards.columns import text_array, write_attribute, write_column
 from synthgen.shards.content import ContentHash, box_change, canonical_json, pixels_sha256
-from synthgen.shards.layout import FORMAT, VERSION, Layout, ShardHeader, ShardInfo, columns
+from synthgen.shards.layout import FORMAT, LIBVER, VERSION, Layout, ShardHeader, ShardInfo, columns
 from synthgen.shards.pictures import create_pictures
 from synthgen.shards.schema import open_shard
 from synthgen.shards.storage import RememberingFile, publish, seal, storage_error, temporary_name
-
-# Object headers with checksums, and the same bytes whatever the default of the installed HDF5.
-_LIBVER = ("v110", "v110")
 
 
 class ShardWriter:
@@ -72,7 +69,7 @@ class ShardWriter:
             self._device = RememberingFile(self._temporary, "w+b")
         except OSError as error:
             raise storage_error(self.path, error) from error
-        self._file = h5py.File(self._device, "w", libver=_LIBVER)
+        self._file = h5py.File(self._device, "w", libver=LIBVER)
         self._pictures = create_pictures(self._file, layout, header.image_size, n_samples, n_bases, base_compression, extras)
 
     def add_normal(self, normal: NormalImage) -> int:

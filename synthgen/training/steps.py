@@ -25,13 +25,13 @@ def order(count: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=generator(seed, "order", epoch))
 
 
-def check_finite(values: dict[str, float], epoch: int) -> None:
+def check_finite(values: dict[str, float], epoch: int, unit: str = "epoch") -> None:
     """Raise a DivergedError if a loss is no number."""
     wrong = [name for name, value in values.items() if not math.isfinite(value)]
     if wrong:
         raise DivergedError(
-            f"epoch {epoch}: {', '.join(wrong)} is no number any more. The last good state is in the run's checkpoint. "
-            "Lower the learning rates (--set), or give --precision fp32, in another --out."
+            f"{unit} {epoch}: {', '.join(wrong)} is no number any more. If there was a good state, it is in the run's "
+            "checkpoint. Lower the learning rates (--set), or give --precision fp32, in another --out."
         )
 
 

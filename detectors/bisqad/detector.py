@@ -1,0 +1,65 @@
+"""BiSQAD as commands see a detector (see `detectors.catalog`)."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from detectors.backbones import Backbone
+from detectors.bisqad.config import BiSQADConfig, make_config
+from detectors.bisqad.data import prepared
+from detectors.bisqad.model import BiSQAD, RealNet, Selected
+from detectors.bisqad.sqe import Estimator
+from detectors.bisqad.train import train
+from detectors.evaluate import score_files
+from detectors.metrics import all_metrics
+from detectors.pixels import Reading
+from detectors.test_split import LabelledFile
+from synthgen.training.devices import Compute
+
+__all__ = ["ABLATION", "LEARNS_ANOMALIES", "assemble", "load_state", "make_config", "parse", "peeking", "prepared", "train"]
+
+LEARNS_ANOMALIES = True
+
+ABLATION: dict[str, dict[str, Any]] = {
+    "no-sqe": {"sqe": False, "data_weight": 0.0},
+    "sqe": {"sqe": True, "data_weight": 0.0, "outer_every": 0},
+    "sqe-outer": {"sqe": True, "data_weight": 0.5},
+}
+"""What `--ablation` trains: equal weights; qualities fitted to losses; qualities and data weights with the outer loop."""
+
+
+def parse(settings: dict[str, Any]) -> BiSQADConfig:
+    """The settings of a run's configuration."""
+    return BiSQADConfig.model_validate(settings)
+
+
+def assemble(config: BiSQADConfig, backbone: Backbone, compute: Compute) -> BiSQAD:
+    """A BiSQAD with this backbone, on its device."""
+    model = BiSQAD(Selected(backbone, config), RealNet(config), Estimator(sum(backbone.channels)), config)
+    model.to(compute.device)
+    model.eval()
+    return model
+
+
+def load_state(model: BiSQAD, tensors: dict[str, Tensor]) -> None:
+    """Take over what a run's model file holds. Raises RuntimeError if it is another model's."""
+    model.load_state_of_run(tensors)
+
+
+@contextmanager
+def peeking(
+    model: BiSQAD, files: Sequence[LabelledFile], reading: Reading, compute: Compute, folder: Path
+) -> Iterator[Callable[[BiSQAD], dict[str, float]]]:
+    """Measures a test split again and again, for `--select test-best` alone.
+
+    Args:
+        model: not needed: which channels are looked at is decided later.
+        files: the test split.
+        reading: how files become pixels.
+        compute: where to.
+        folder: not needed.
+    """
+    yield lambda now: all_metrics(list(score_files(now, files, reading, "strict", compute)))[0]

@@ -1,0 +1,362 @@
+"""Training BiSQAD (MaPhC2F, section 3.3): the base model in the inner loop, qualities and data weights in the outer one."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from detectors.bisqad.data import Prepared
+from detectors.bisqad.model import BiSQAD, Output, RealNet, criteria, score_maps
+from detectors.bisqad.outer import auc_loss, influences, outer_gradients, smooth_maximum, update
+from detectors.bisqad.sqe import Estimator, LossTrack, sample_weights, targets
+from detectors.metrics import all_metrics
+from detectors.results import ScoredImage
+from detectors.training import Best, Options, Watch, limits_from, selection_score
+from synthgen.training.devices import memory_errors
+from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, board, pack_optimizer, unpack_optimizer
+from synthgen.training.steps import Clock, DivergedError, check_finite, generator, order
+
+QUALITY = "samples.json"
+_SELECTED_BY = ("image_auroc", "pixel_auroc", "pixel_ap")
+_SCORED_AT_ONCE = 16
+_ESTIMATED_AT_ONCE = 256
+_OUTER_SHARE = 0.5  # of an epoch's batches that an outer loop looks at, so that it costs less than half an epoch of five
+_VALIDATION = 8  # normal images, and as many anomalies, in the loss of an outer step
+
+Peek = Callable[[BiSQAD], dict[str, float]]
+"""Evaluates on the test split, for `test-best` alone; `detectors eval` does it otherwise."""
+
+
+def train(
+    model: BiSQAD,
+    prepared: Prepared,
+    run: RunFolder,
+    options: Options,
+    watch: Watch = lambda epoch, epochs, measured: None,
+    peek: Peek | None = None,
+) -> None:
+    """Train `model.base`, from the run's checkpoint where there is one, and write the run's model.
+
+    Args:
+        model: the detector; its base is initialised here.
+        prepared: its training data.
+        run: where to.
+        options: how.
+        watch: hears of every epoch.
+        peek: measures the test split, if `options.selection` is `test-best`.
+
+    Raises:
+        DivergedError: a loss was no number; the checkpoint of the last good epoch is kept.
+        StorageError: the folder cannot be written.
+        UsageError: the device has too little memory.
+    """
+    with memory_errors("while training"), board(run.path, options.tensorboard) as events:
+        _Training(model, prepared, run, options, peek).go(watch, events)
+
+
+class _Training:
+    """One training in the works."""
+
+    def __init__(self, model: BiSQAD, data: Prepared, run: RunFolder, options: Options, peek: Peek | None) -> None:
+        self.model, self.config, self.data, self.run, self.options, self.peek = model, model.config, data, run, options, peek
+        self.device = options.compute.device
+        torch.manual_seed(options.seed)
+        fresh = RealNet(self.config)
+        model.base.load_state_dict(fresh.state_dict())
+        self.optimizer = torch.optim.Adam(model.base.parameters(), self.config.rate, fused=True)
+        count = len(data.learned)
+        self.track, self.anomaly_track = LossTrack(count), LossTrack(count)
+        self.estimator = model.estimator
+        self.estimator.load_state_dict(Estimator(data.pooled.shape[1]).state_dict())
+        self.data_weights, self.moments = torch.ones(count), torch.zeros(3, count)
+        self.quality = torch.full((count,), 0.5)
+        self.best = Best()
+        self.epoch = 0
+        self.clock = Clock()
+        normals = [k for k, one in enumerate(data.images) if not one.label]
+        anomalies = [k for k, one in enumerate(data.images) if one.label]
+        # what the outer loop learns from must say nothing about thresholds
+        self.validation = (normals[::2], anomalies) if self._loops else ([], [])
+        self.judged = [k for k in normals if k not in self.validation[0]]
+
+    @property
+    def _loops(self) -> bool:
+        """Whether there is an outer loop."""
+        config = self.config
+        return bool(config.outer_every and (config.data_weight or (config.sqe and config.sqe_weight)))
+
+    @property
+    def _lambdas(self) -> tuple[float, float]:
+        """Weights of quality and of data weights; both 0 in the warm-up."""
+        if self.epoch < self.config.warm_up:
+            return 0.0, 0.0
+        return (self.config.sqe_weight if self.config.sqe else 0.0), self.config.data_weight
+
+    def go(self, watch: Watch, events: Board) -> None:
+        epochs = self.config.epochs
+        self._resume()
+        self.run.cut_log(self.epoch + 1)
+        saved, good = time.monotonic(), (self._copied(), self._facts())
+        while self.epoch < epochs:
+            measured = self._epoch(self.epoch + 1)
+            try:
+                check_finite(measured, self.epoch + 1)
+            except DivergedError:
+                if self.epoch:
+                    self.run.save(CHECKPOINT, *good)
+                raise
+            self.epoch += 1
+            measured |= self._outer()
+            good = self._copied(), self._facts()
+            if self.options.evaluates(self.epoch, epochs):
+                measured |= self._evaluate()
+            self.run.log({"epoch": self.epoch, "seconds": round(self.clock.seconds, 3)} | measured)
+            for name, value in measured.items():
+                events.add_scalar(name, value, self.epoch)
+            watch(self.epoch, epochs, measured)
+            if time.monotonic() - saved > self.options.checkpoint_seconds and self.epoch < epochs:
+                self.run.save(CHECKPOINT, *good)
+                saved = time.monotonic()
+        self._finish()
+
+    def _epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the training images; the mean losses."""
+        self.model.base.train()
+        sums = torch.zeros(4, device=self.device)
+        count = 0
+        for normals, learned in self._batches(epoch):
+            features, clean, masks, synthetic = self._read(normals, learned)
+            with self.options.compute.autocast():
+                output = self.model.base(features)
+            found = criteria(output, clean, masks)
+            weights = self._weights(learned, synthetic)
+            loss = (weights * found.total).mean()
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            losses = found.total.detach()[synthetic].cpu()
+            self.track.update(learned, losses)
+            self.anomaly_track.update(learned, found.anomaly.detach()[synthetic].cpu())
+            means = [loss, found.pixel.mean(), found.reconstruction.mean(), found.anomaly[synthetic].mean()]
+            sums += torch.stack([one.detach() for one in means])
+            count += 1
+        names = ("loss", "loss_pixel", "loss_reconstruction", "loss_anomaly")
+        return dict(zip(names, (sums / count).tolist(), strict=True))
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows of normal images and of anomalies of each step; each normal image once, anomalies as far as they are needed."""
+        anomalies = max(1, min(round(self.config.batch_size * self.config.synthetic_share), self.config.batch_size - 1))
+        normals = torch.split(order(len(self.data.normals), self.options.seed, epoch), self.config.batch_size - anomalies)
+        done = (epoch - 1) * len(normals) * anomalies
+        laps: dict[int, Tensor] = {}
+        for step, rows in enumerate(normals):
+            learned = []
+            for k in range(done + step * anomalies, done + (step + 1) * anomalies):
+                lap, place = divmod(k, len(self.data.learned))
+                if lap not in laps:
+                    laps[lap] = torch.randperm(len(self.data.learned), generator=generator(self.options.seed, "anomalies", lap))
+                learned.append(laps[lap][place])
+            yield rows, torch.stack(learned)
+
+    def _read(self, normals: Tensor, learned: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+        """Features, those without anomalies, masks, and which of them have anomalies."""
+        data = self.data
+        both = torch.cat([data.normals[normals], data.learned[learned]])
+        clean = torch.cat([data.normals[normals], data.normals[data.normal_of[learned]]])
+        masks = torch.cat([torch.zeros(len(normals), *data.masks.shape[1:], dtype=torch.bool), data.masks[learned]])
+        synthetic = torch.arange(len(both)) >= len(normals)
+        return data.levels(both), data.levels(clean), masks.to(self.device), synthetic.to(self.device)
+
+    def _weights(self, learned: Tensor, synthetic: Tensor, quality: Tensor | None = None) -> Tensor:
+        """Weights of a batch: normals first, then anomalies."""
+        padded = torch.zeros(len(synthetic), device=self.device), torch.zeros(len(synthetic), device=self.device)
+        quality = self.quality[learned].to(self.device) if quality is None else quality
+        padded[0][synthetic] = quality
+        padded[1][synthetic] = self.data_weights[learned].to(self.device)
+        return sample_weights(*padded, synthetic, *self._lambdas)
+
+    def _outer(self) -> dict[str, float]:
+        """Fit the estimator to the losses so far, and improve it and the data weights by held-out images."""
+        config = self.config
+        due = self.epoch >= config.warm_up and (self.epoch - config.warm_up) % max(config.outer_every, 1) == 0
+        if not due or not (config.sqe or self._loops):
+            return {}
+        measured = {}
+        if config.sqe:
+            wanted = targets(self.track.mean, config.sqe_target, config.loss_scaling)
+            random = generator(self.options.seed, "estimator", self.epoch)
+            error = self.estimator.fit(
+                self.data.pooled.to(self.device), wanted, config.sqe_rate, config.sqe_epochs, _ESTIMATED_AT_ONCE, random
+            )
+            measured["sqe_error"] = error
+        if self._loops and self.validation[0] and self.validation[1]:
+            measured["outer_loss"] = self._improve()
+        with torch.no_grad():
+            self.quality = self.estimator(self.data.pooled.to(self.device)).cpu()
+        if config.sqe:
+            measured |= {"quality_mean": float(self.quality.mean()), "quality_deviation": float(self.quality.std())}
+        if config.data_weight:
+            measured["data_weight_deviation"] = float(self.data_weights.std())
+        return measured
+
+    def _improve(self) -> float:
+        """One outer loop (section 6.3); the mean validation loss after the inner steps."""
+        base, config = self.model.base.eval(), self.config
+        params = {name: value.detach() for name, value in base.named_parameters()}
+        every = list(self._batches(self.epoch))
+        layer = list(self.estimator.parameters())
+        gradient = torch.zeros_like(self.data_weights)
+        moves = [torch.zeros_like(parameter) for parameter in layer]
+        seen: list[float] = []
+        for number, (normals, learned) in enumerate(every[: max(1, round(_OUTER_SHARE * len(every)))]):
+            features, clean, masks, synthetic = self._read(normals, learned)
+            own = self.data_weights[learned].clone().requires_grad_()
+            quality = self.estimator(self.data.pooled[learned].to(self.device))
+            nothing = torch.zeros(len(synthetic), device=self.device)
+            padded = [nothing.masked_scatter(synthetic, values) for values in (quality, own.to(self.device))]
+            weights = sample_weights(padded[0], padded[1], synthetic, *self._lambdas)
+            losses = partial(_losses_at, base, features, clean, masks)
+            validation = partial(self._validation_at, *self._validation_batch(number), seen)
+            influence = influences(losses, params, weights, validation, config.inner_rate)
+            found = outer_gradients(weights, influence, config.inner_rate, [own, *layer])
+            gradient.index_add_(0, learned, found[0])
+            moves = [move + part for move, part in zip(moves, found[1:], strict=True)]
+        if config.data_weight:
+            self.data_weights, self.moments = update(
+                self.data_weights, gradient, config.outer_rate, config.outer_update, self.moments
+            )
+        if config.sqe:
+            with torch.no_grad():
+                for parameter, move in zip(layer, moves, strict=True):
+                    step = config.outer_rate * move if config.outer_update == "sgd" else config.sqe_rate * move.sign()
+                    parameter.sub_(step)
+        base.train()
+        return float(np.mean(seen))
+
+    def _validation_at(self, features: list[Tensor], labels: Tensor, seen: list[float], params: Mapping[str, Tensor]) -> Tensor:
+        """The validation loss at parameters: an AUC over held-out images and anomalies made of them."""
+        maps = score_maps(_output_at(self.model.base, features, params).logits)
+        scores = smooth_maximum(maps, self.config.pool, max(self.config.pool // 4, 1), self.config.auc_tau)
+        loss = auc_loss(scores, labels, self.config.auc_alpha)
+        seen.append(float(loss.detach()))
+        return loss
+
+    def _validation_batch(self, number: int) -> tuple[list[Tensor], Tensor]:
+        """Held-out features of some normal images and anomalies, and which are anomalous."""
+        rows = []
+        for group in self.validation:
+            start = number * _VALIDATION
+            rows += [group[k % len(group)] for k in range(start, start + min(_VALIDATION, len(group)))]
+        labels = torch.tensor([bool(self.data.images[row].label) for row in rows])
+        return self.data.levels(self.data.watched[torch.tensor(rows)]), labels.to(self.device)
+
+    def _evaluate(self) -> dict[str, float]:
+        """Metrics on held-out images, and on the test split where it was asked for; keeps the best state."""
+        measured, _ = all_metrics(self._scored())
+        state = self.model.state_of_run()
+        if self.options.selection == "val":
+            self.best.offer(selection_score(measured, _SELECTED_BY), self.epoch, state)
+        named = {f"val_{name}": value for name, value in measured.items()}
+        if self.peek is not None:
+            seen = self.peek(self.model)
+            self.best.offer(selection_score(seen, _SELECTED_BY[:2]), self.epoch, state)
+            named |= {f"test_{name}": value for name, value in seen.items()}
+        return named
+
+    def _scored(self) -> list[ScoredImage]:
+        """What the detector says about held-out images, but for normal ones that the outer loop has learned from."""
+        data = self.data
+        rows = sorted([*self.judged, *(k for k, one in enumerate(data.images) if one.label)])
+        self.model.base.eval()
+        scored: list[ScoredImage] = []
+        with torch.inference_mode(), self.options.compute.autocast():
+            for start in range(0, len(rows), _SCORED_AT_ONCE):
+                some = rows[start : start + _SCORED_AT_ONCE]
+                maps, scores = self.model.score(data.levels(data.watched[torch.tensor(some)]))
+                for k, map_, score in zip(some, maps.float().cpu().numpy(), scores.tolist(), strict=True):
+                    one = data.images[k]
+                    scored.append(ScoredImage(one.name, one.label, one.kind, score, map_, one.image, one.mask))
+        return scored
+
+    def _tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint holds."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_of_run().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.state.items()}
+        tensors |= {f"track.{name}": value for name, value in self.track.state_dict().items()}
+        tensors |= {f"anomaly_track.{name}": value for name, value in self.anomaly_track.state_dict().items()}
+        tensors |= {"data_weights": self.data_weights, "moments": self.moments, "quality": self.quality}
+        return tensors | pack_optimizer(self.optimizer, "optimizer")
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: value.detach().clone() for name, value in self._tensors().items()}
+
+    def _facts(self) -> dict[str, Any]:
+        best = [self.best.score, self.best.epoch] if self.best.epoch else None
+        return {"epoch": self.epoch, "best": best, "seconds": self.clock.seconds}
+
+    def _resume(self) -> None:
+        """Go back to the checkpoint, if there is one."""
+        loaded = self.run.load(CHECKPOINT)
+        if loaded is None:
+            return
+        tensors, state = loaded
+        self.model.load_state_of_run(_below(tensors, "model."))
+        self.track.load_state_dict(_below(tensors, "track."))
+        self.anomaly_track.load_state_dict(_below(tensors, "anomaly_track."))
+        self.data_weights, self.moments, self.quality = (tensors[name] for name in ("data_weights", "moments", "quality"))
+        unpack_optimizer(self.optimizer, "optimizer", tensors)
+        if state["best"] is not None:
+            kept = {name: value.to(self.device) for name, value in _below(tensors, "best.").items()}
+            self.best = Best(state["best"][0], state["best"][1], kept)
+        self.epoch, self.clock = state["epoch"], Clock(state["seconds"])
+
+    def _finish(self) -> None:
+        """Take the selected state, choose thresholds, and write the model; the checkpoint is no longer needed."""
+        chosen = self.epoch
+        if self.best.epoch:
+            self.model.load_state_of_run(self.best.state)
+            chosen = self.best.epoch
+        scored = self._scored()
+        limits = limits_from([one for one in scored if one.label == 0])
+        measured, missing = all_metrics(scored)
+        facts = {"epoch": chosen, "seconds": round(self.clock.seconds, 3)}
+        self.run.write("validation.json", {"metrics": measured, "missing": missing, **facts})
+        self.run.write(QUALITY, self._samples())
+        self.run.save(MODEL, self.model.state_of_run(), {**facts, "limits": asdict(limits)})
+        (self.run.path / CHECKPOINT).unlink(missing_ok=True)
+
+    def _samples(self) -> dict[str, Any]:
+        """What was learned about each anomaly, for `detectors score-samples`."""
+        columns = {
+            "quality": self.quality,
+            "data_weight": self.data_weights,
+            "loss_mean": self.track.mean,
+            "loss_deviation": self.track.deviation,
+            "anomaly_loss": self.anomaly_track.mean,
+            "seen": self.track.times,
+        }
+        plain = {name: [None if value != value else value for value in column.tolist()] for name, column in columns.items()}
+        return {"sample_id": list(self.data.ids), "estimated": self.config.sqe, **plain}
+
+
+def _output_at(base: RealNet, features: list[Tensor], params: Mapping[str, Tensor]) -> Output:
+    """What the base model says at other parameters than its own."""
+    output: Output = functional_call(base, (dict(params), dict(base.named_buffers())), (features,))
+    return output
+
+
+def _losses_at(
+    base: RealNet, features: list[Tensor], clean: list[Tensor], masks: Tensor, params: Mapping[str, Tensor]
+) -> Tensor:
+    """(B,) losses of a batch at parameters."""
+    return criteria(_output_at(base, features, params), clean, masks).total
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
