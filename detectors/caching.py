@@ -91,6 +91,11 @@ def batches(items: Iterable[Tensor], size: int) -> Iterator[Tensor]:
         yield torch.stack(waiting)
 
 
+def choose_where(where: Where, rows: int, shape: tuple[int, ...], device: torch.device) -> Where:
+    """Where several caches that hold so many rows together are kept: `auto` decided once, for all of them."""
+    return _choose(4 * rows * int(np.prod(shape)), device) if where == "auto" else where
+
+
 def _choose(size: int, device: torch.device) -> Literal["device", "host", "disk"]:
     if device.type == "cuda" and size < _SHARE * torch.cuda.mem_get_info(device)[0]:
         return "device"

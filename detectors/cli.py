@@ -164,7 +164,7 @@ def train(
         split_seed=split_seed,
         options=Options(choose_compute(device, precision, compile_), seed, select, evaluate_every, cache),  # type: ignore[arg-type]
         out=out,
-        learn=_learned(info.name, types, per_image, shards, seed),
+        learn=_learned(info.name, types, per_image, shards),
     )
     requests = ablated(request) if ablation else [request]
     say = console().print
@@ -305,6 +305,8 @@ def score_samples_(
     typer.echo(path)
     low, high, middle = table.quality.min(), table.quality.max(), np.median(table.quality)
     console().print(f"{len(table)} samples: quality {low:.2f} to {high:.2f}, median {middle:.2f}")
+    if not table.seen.any():
+        console().print("none of these samples was learned from: only their qualities are known, not their losses")
     console().print(f"look: synthgen view {shards} --by quality --quality {path}", markup=False)
 
 
@@ -326,7 +328,7 @@ def compare(
         typer.echo(format_markdown(rows))
 
 
-def _learned(detector: str, types: str | None, per_image: int | None, shards: Path | None, seed: int) -> "OnTheFly":
+def _learned(detector: str, types: str | None, per_image: int | None, shards: Path | None) -> "OnTheFly":
     """Which anomalies are made of training images."""
     from detectors.catalog import implementation
     from detectors.data import OnTheFly
@@ -337,7 +339,7 @@ def _learned(detector: str, types: str | None, per_image: int | None, shards: Pa
             raise UsageError(f"--types and --per-image: {detector} makes its own anomalies, of features.")
         if shards is not None:
             raise UsageError("--types and --per-image: with --shards the anomalies are those of the shards.")
-    return OnTheFly(tuple(names_of(types) or ("auto",)), per_image or 2, seed)
+    return OnTheFly(tuple(names_of(types) or ("auto",)), per_image or 2)
 
 
 def _settings(entries: Sequence[str]) -> dict[str, Any]:

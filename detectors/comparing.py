@@ -25,6 +25,7 @@ _SAME = (
     "backbone_sha256",
     "settings_sha256",
 )
+_ALSO = ("anomalies_sha256",)  # of detectors that learn from some; absent in older files
 _SHOWN = ("dataset", "category", "detector", "preset", "synthesis", "selection", "protocol", "size", "backbone")
 _METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max", "au_pro", "au_spro_mean")
 TEST_BEST = "test-best"
@@ -77,10 +78,10 @@ def comparison_table(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for one in results:
-        groups.setdefault(tuple(one[key] for key in _SAME), []).append(one)
+        groups.setdefault((*(one[key] for key in _SAME), *(one.get(key) for key in _ALSO)), []).append(one)
     rows = []
     for key, members in groups.items():
-        row: dict[str, Any] = dict(zip(_SAME, key, strict=True)) | {"seeds": sorted(one["seed"] for one in members)}
+        row: dict[str, Any] = dict(zip((*_SAME, *_ALSO), key, strict=True)) | {"seeds": sorted(one["seed"] for one in members)}
         row["metrics"] = {}
         for name in _METRICS:
             values = [one["metrics"][name] for one in members if name in one["metrics"]]
@@ -117,11 +118,11 @@ def format_csv(rows: Sequence[dict[str, Any]]) -> str:
     """The rows as CSV: each metric's mean and deviation, 0 to 1."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_SAME, "seeds", *(f"{name}{part}" for name in _METRICS for part in ("", "_deviation"))])
+    writer.writerow([*_SAME, *_ALSO, "seeds", *(f"{name}{part}" for name in _METRICS for part in ("", "_deviation"))])
     for row in rows:
         measured = [row["metrics"].get(name, {"mean": None, "deviation": None}) for name in _METRICS]
         numbers = [one[part] for one in measured for part in ("mean", "deviation")]
-        writer.writerow([*(row[key] for key in _SAME), len(row["seeds"]), *numbers])
+        writer.writerow([*(row[key] for key in (*_SAME, *_ALSO)), len(row["seeds"]), *numbers])
     return stream.getvalue()
 
 

@@ -205,8 +205,7 @@ def from_shards(
     anomalies: Sequence[Sample] = Lazy(len(of_held_out), lambda i: shards[of_held_out[i]])
     card = _card("shards", dataset, category, digests, normals, held_out, anomalies, split_seed)
     if learn:
-        contents = sorted(str(header.config_sha256) for header in shards.headers)
-        card |= {"training_anomalies": len(learned), "training_anomalies_sha256": _sha256("\n".join(contents))}
+        card |= {"training_anomalies": len(learned), "training_anomalies_sha256": samples_sha256(shards)}
     return TrainingData(
         dataset,
         category,
@@ -218,6 +217,11 @@ def from_shards(
         Lazy(len(learned), lambda i: shards[learned[i][0]]),
         tuple(k for _, k in learned),
     )
+
+
+def samples_sha256(shards: ShardDataset) -> str:
+    """Digest of the contents of shards: of which samples a detector has learned."""
+    return _sha256("\n".join(sorted(shards.contents)))
 
 
 def split(digests: Sequence[str], seed: int) -> tuple[list[int], list[int]]:

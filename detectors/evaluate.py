@@ -98,6 +98,7 @@ def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> di
         "backbone_sha256": config["backbone_sha256"],
         "settings_sha256": config["settings_sha256"],
         "synthesis": config["settings"].get("synthesis"),
+        "anomalies_sha256": config.get("training_anomalies_sha256"),
         "precision": compute.precision,
         "split": "test",
         "images": {"normal": _count(evaluation, 0), "anomaly": _count(evaluation, 1)},

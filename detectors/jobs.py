@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -66,7 +66,6 @@ class TrainRequest:
     out: Path | None
     split_seed: int = 0
     learn: OnTheFly = OnTheFly()  # noqa: RUF009  frozen
-    arguments: tuple[str, ...] = field(default=())
 
 
 def train_all(request: TrainRequest, say: Say, progress: Progress) -> list[Path]:
@@ -90,7 +89,11 @@ def ablated(request: TrainRequest) -> list[TrainRequest]:
     variants = implementation(request.detector).ABLATION
     if not variants:
         raise UsageError(f"--ablation: {request.detector} has none.")
-    place = request.out or Path("runs") / f"{request.detector}-ablation" / f"{request.dataset or 'shards'}-{request.category}"
+    if both := sorted({name for own in variants.values() for name in own} & request.changes.keys()):
+        raise UsageError(f"--ablation decides {both[0]} itself: leave --set {both[0]} away.")
+    data = request.shards.resolve().name if request.shards is not None else str(request.dataset)
+    name = "-".join(filter(None, (data, request.category)))
+    place = request.out or Path("runs") / f"{request.detector}-ablation" / name
     return [replace(request, changes=request.changes | own, out=place / name) for name, own in variants.items()]
 
 

@@ -14,6 +14,7 @@ from test_detectors import _one_thread, detectors  # noqa: F401  fixture
 
 from detectors.bisqad.data import prepared
 from detectors.bisqad.detector import ABLATION, assemble, make_config
+from detectors.bisqad.train import _divided
 from detectors.data import OnTheFly, from_dataset
 from detectors.loading import backbone_for
 from detectors.pixels import Reading
@@ -187,19 +188,52 @@ def test_the_ablation_is_one_command(root, tmp_path):
     configs = [json.loads((one / "config.json").read_text())["settings"] for one in runs]
     assert [(one["sqe"], one["data_weight"]) for one in configs] == [(False, 0.0), (True, 0.0), (True, 0.5)]
     assert "quality_mean" not in log_of(runs[0])[-1]
+    cards = [json.loads((one / "validation.json").read_text())["metrics"].keys() for one in runs]
+    assert cards[0] == cards[1] == cards[2]
     assert "outer_loss" not in log_of(runs[1])[-1]
     assert "outer_loss" in log_of(runs[2])[-1]
     no = detectors("score-samples", runs[0], "--shards", tmp_path, "--weights", "backbone=random", ok=False)
     assert no.returncode == 2
-    assert "no quality estimator" in no.stderr
+    assert "no fitted quality estimator" in no.stderr
+    assert detectors("train", "bisqad", *fly, *SMALL, "--set", "sqe=true", "--ablation", ok=False).returncode == 2
 
 
 def test_without_sqe_all_samples_weigh_the_same(root, tmp_path):
     fly = ["--dataset", "mvtec", "--root", root, "--category", "bottle", "--types", "spot", "--per-image", 1]
-    for name, more in (("plain", ["--set", "sqe=false"]), ("zero", ["--set", "sqe_weight=0", "--set", "outer_every=0"])):
+    for name, more in (("plain", ["--set", "sqe=false"]), ("zero", ["--set", "sqe_weight=0", "--set", "outer=false"])):
         detectors("train", "bisqad", *fly, *SMALL, *more, "--out", tmp_path / name)
     one, other = (load_tensors(tmp_path / name / "model.safetensors")[0] for name in ("plain", "zero"))
     assert all(torch.equal(one[name], other[name]) for name in one if name.startswith("base."))
+
+
+def test_the_best_epoch_survives_a_resume_and_test_best_is_stamped(root, tmp_path):
+    fly = ["--dataset", "mvtec", "--root", root, "--category", "bottle", "--types", "spot", "--per-image", 1]
+    detectors("train", "bisqad", *fly, *SMALL, "--select", "val", "--out", tmp_path / "val")
+    assert json.loads((tmp_path / "val/validation.json").read_text())["epoch"] in (1, 2, 3)
+    detectors("train", "bisqad", *fly, *SMALL, "--select", "test-best", "--out", tmp_path / "best")
+    assert any(name.startswith("test_") for name in log_of(tmp_path / "best")[-1])
+
+
+@pytest.mark.parametrize("normals", [4, 5])
+def test_very_few_images_still_have_thresholds(normals, tmp_path):
+    root = build_mvtec(tmp_path / "mvtec", ("bottle",), normals=normals)
+    fly = ["--dataset", "mvtec", "--root", root, "--category", "bottle", "--types", "spot", "--per-image", 1, *SMALL]
+    detectors("train", "bisqad", *fly, "--set", "data_weight=0.5", "--out", tmp_path / "run")
+    _, state = load_tensors(tmp_path / "run/model.safetensors")
+    assert np.isfinite(list(state["limits"].values())).all()
+
+
+def test_what_the_outer_loop_learns_from_is_never_judged_by(root, tmp_path):
+    data = from_dataset("mvtec", root, "bottle", Reading((SIDE, SIDE), SIDE, SIDE), learn=OnTheFly(("spot",), 1))
+    config = make_config("lite", "mvtec", "bottle", {"size": SIDE, "levels": (1, 2), "keep": (8, 8), "pool": 4})
+    compute = Compute(torch.device("cpu"))
+    model = assemble(config, backbone_for(config, "random"), compute)
+    with prepared(model, data, compute, Options(compute), tmp_path) as ready:
+        (normals, anomalies), judged = _divided(ready)
+        sources = {ready.images[k].source for k in normals + anomalies}
+        assert sources.isdisjoint(ready.images[k].source for k in judged)
+        assert sorted(normals + anomalies + judged) == list(range(len(ready.images)))
+        assert any(not ready.images[k].label for k in judged)
 
 
 def test_bad_requests_say_the_way_out(root, shards, tmp_path):

@@ -333,7 +333,6 @@ def test_presets():
     [
         ({"levels": [1, 2, 3]}, (128, 256, 256)),
         ({"levels": [1, 4]}, (128, 128)),
-        ({"levels": [2, 3], "keep": [10, 20, 30]}, (10, 20)),
     ],
 )
 def test_channels_follow_levels(changes, keep):

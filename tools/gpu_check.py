@@ -320,6 +320,10 @@ def main():
         ]
     speed = [sys.executable, "tools/bench/pbas_speed.py", "--device", "cuda", "--backbone", options.backbone, "--batch", "32"]
     results.append(subprocess.run(speed, check=False).returncode == 0)
+    for preset, backbone in (("lite", "resnet18"), ("full", "wide_resnet50_2")):
+        speed = [sys.executable, "tools/bench/bisqad_speed.py", "--device", "cuda", "--preset", preset, "--backbone", backbone]
+        more = ["--size", "256", "--images", "128"]
+        results.append(subprocess.run([*speed, *more], check=False).returncode == 0)
     results.append(edge_maps(options.pidinet))
     results += [edge_generator(preset) for preset in ("gpu_small", "paper256")]
     results += [refinement(preset) for preset in ("gpu_small", "default")]

@@ -33,6 +33,8 @@ class BiSQADConfig(BaseModel):
         residual_channels: residual channels that are kept of an image by their maximum, and as many by their mean (RealNet:
             256); never more than there are.
         rate: learning rate of Adam (RealNet: 1e-4).
+        mask_weight: of the cross-entropy over the mask's pixels alone, beside that over all (RealNet: 0). A mask is a hundredth
+            of an image: without it a short training learns to call everything normal.
         pool: side of the windows, in pixels, whose largest mean score is an image's score (RealNet: 16).
         synthetic_share: of a batch; the rest are normal images (RealNet: 0.5).
         sqe: whether samples are weighted by their estimated quality (paper, Eqs. 14 and 15).
@@ -44,10 +46,13 @@ class BiSQADConfig(BaseModel):
         sqe_rate: learning rate of the estimator (paper: 1e-4, which leaves it nearly constant on a few hundred samples).
         sqe_epochs: passes over the samples each time that the estimator is fitted (paper: 2 to 10).
         warm_up: epochs with equal weights, before the first fit.
-        outer_every: epochs between outer loops (paper: 1); 0 for none at all.
+        outer: whether there is an outer loop. It moves data weights (where `data_weight` is not 0) and, between two fits, the
+            estimator's layer (where `sqe`).
+        outer_every: epochs between fits of the estimator, each followed by the outer loop (paper: 1).
         inner_rate: of the single inner step that the outer loop looks through.
-        outer_rate: learning rate of the outer loop.
-        outer_update: how it follows its gradient: by `sign`, `adam` or `sgd`.
+        outer_rate: step of the data weights (paper: 1e-4, by which nothing moves). The estimator's layer moves by `sqe_rate`
+            along the gradient's sign, with `sgd` by this rate along the gradient.
+        outer_update: how data weights follow their gradient: by `sign`, `adam` or `sgd`.
         auc_alpha: steepness of the sigmoid in the outer loop's loss, which stands for the AUC.
         auc_tau: sharpness of the smooth maximum that stands for an image's score in that loss.
     """
@@ -65,6 +70,7 @@ class BiSQADConfig(BaseModel):
     blocks: Annotated[int, Field(ge=1, le=8)] = 2
     residual_channels: Positive = 256
     rate: Rate = 1e-4
+    mask_weight: Weight = 0.0
     pool: Positive = 16
     synthetic_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
     sqe: bool = True
@@ -75,9 +81,10 @@ class BiSQADConfig(BaseModel):
     sqe_rate: Rate = 1e-3
     sqe_epochs: Positive = 10
     warm_up: Annotated[int, Field(ge=0)] = 5
-    outer_every: Annotated[int, Field(ge=0)] = 5
+    outer: bool = True
+    outer_every: Positive = 5
     inner_rate: Rate = 1e-2
-    outer_rate: Annotated[float, Field(gt=0)] = 1e-2
+    outer_rate: Annotated[float, Field(gt=0)] = 0.1
     outer_update: Literal["sign", "adam", "sgd"] = "sign"
     auc_alpha: Annotated[float, Field(gt=0)] = 10.0
     auc_tau: Annotated[float, Field(gt=0)] = 20.0
@@ -104,6 +111,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width_share": 0.25,
         "blocks": 1,
         "residual_channels": 64,
+        "rate": 1e-3,
+        "mask_weight": 0.1,
     },
     "full": {},
     "paper": {
@@ -142,9 +151,8 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
         raise UsageError("\n".join(lines)) from error
     if sorted(set(config.levels)) != list(config.levels):
         raise UsageError(f"levels {list(config.levels)}: expected ascending numbers of 1 to 4, such as 1, 2, 3.")
-    given = "keep" in changes
-    keep = config.keep[: len(config.levels)] if given else tuple(config.keep[level - 1] for level in config.levels)
-    if len(keep) < len(config.levels):
+    keep = config.keep if "keep" in changes else tuple(config.keep[level - 1] for level in config.levels)
+    if len(keep) != len(config.levels):
         raise UsageError(f"keep {list(keep)}: {len(config.levels)} levels need as many numbers of channels.")
     if config.pool > config.size:
         raise UsageError(f"pool {config.pool} is larger than size {config.size}.")

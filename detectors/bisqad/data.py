@@ -3,22 +3,22 @@
 The backbone is frozen and nothing is augmented, so an image has the same features in every epoch.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from detectors.bisqad.model import BiSQAD, choose_channels
-from detectors.caching import FeatureCache, batches
+from detectors.caching import FeatureCache, batches, choose_where
 from detectors.data import TrainingData
 from detectors.training import Options
 from synthgen.errors import InputDataError
-from synthgen.samples import Image, Mask, Sample
+from synthgen.samples import Image, Mask
 from synthgen.training.devices import Compute, memory_errors
 
 _BATCH = 8
@@ -27,13 +27,14 @@ _CHOOSING_BATCHES = 64  # RealNet's
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """An image that is evaluated again and again while training."""
+    """An image that is evaluated again and again while training; `source` is the normal image that it is or was made of."""
 
     name: str
-    label: int
+    label: int | None
     kind: str
+    source: str
     image: Image
-    mask: Mask
+    mask: Mask | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,44 +76,45 @@ def prepared(model: BiSQAD, data: TrainingData, compute: Compute, options: Optio
     Raises:
         InputDataError: there are no anomalies to learn from.
     """
-    fit = data.reading.fit
-    accepted = [number for number, sample in enumerate(data.learned) if sample.label]
-    if not accepted:
+    fit, size = data.reading.fit, data.reading.size
+    learned, masks, ids, normal_of = _learned(data)
+    if not learned:
         raise InputDataError(
             f"{data.dataset}/{data.category}: no anomaly could be made of its training images; `synthgen plan` and a small "
-            "`synthgen build` say why. Shards that were built with --max-rejected have the same trouble."
+            "`synthgen build` say why."
         )
-    with memory_errors("while computing features"):
-        model.features.select(choose_channels(_pairs(model, data, accepted, compute), model.config.channels))
+    with memory_errors("while computing features"), contextlib.ExitStack() as stack:
+        model.features.select(choose_channels(_pairs(model, data, learned, masks, normal_of, compute), model.config.channels))
         with torch.inference_mode():
-            size = data.reading.size
             levels = model.features(torch.zeros(1, 3, size, size, device=compute.device))
         shapes = tuple(tuple(level.shape[1:]) for level in levels)
-        length = sum(int(np.prod(shape)) for shape in shapes)
+        length = (sum(int(np.prod(shape)) for shape in shapes),)
         kept = tuple(_kept(data))
-        caches = [
-            FeatureCache(count, (length,), compute.device, options.cache, folder)
-            for count in (len(data.normals), len(accepted), len(kept))
-        ]
-        try:
-            fill(caches[0], model, (fit(one.pixels) for one in data.normals), compute)
-            masks = torch.zeros(len(accepted), data.reading.size, data.reading.size, dtype=torch.bool)
-            ids: list[str] = []
+        counts = (len(data.normals), len(learned), len(kept))
+        where = choose_where(options.cache, sum(counts), length, compute.device)
+        caches = []
+        for count in counts:
+            caches.append(FeatureCache(count, length, compute.device, where, folder))
+            stack.callback(caches[-1].close)
+        fill(caches[0], model, (fit(one.pixels) for one in data.normals), compute)
+        pooled = fill(caches[1], model, learned, compute)
+        fill(caches[2], model, (one.image for one in kept), compute)
+        yield Prepared(
+            shapes, caches[0], caches[1], torch.tensor(normal_of), torch.from_numpy(np.stack(masks) > 0), pooled, ids,
+            caches[2], kept,
+        )  # fmt: skip
 
-            def anomalies() -> Iterator[Image]:
-                for row, number in enumerate(accepted):
-                    sample = data.learned[number]
-                    masks[row] = torch.from_numpy(data.reading.fit_mask(sample.mask) > 0)
-                    ids.append(sample.spec.sample_id)
-                    yield fit(sample.image)
 
-            pooled = fill(caches[1], model, anomalies(), compute)
-            fill(caches[2], model, (one.image for one in kept), compute)
-            normal_of = torch.tensor([data.learned_of[number] for number in accepted])
-            yield Prepared(shapes, caches[0], caches[1], normal_of, masks, pooled, tuple(ids), caches[2], kept)
-        finally:
-            for cache in caches:
-                cache.close()
+def _learned(data: TrainingData) -> tuple[list[Image], list[Mask], tuple[str, ...], list[int]]:
+    """The accepted anomalies as the network sees them, their masks, ids, and the number of the image each was made of."""
+    images, masks, ids, of = [], [], [], []
+    for sample, number in zip(data.learned, data.learned_of, strict=True):
+        if sample.label:
+            images.append(data.reading.fit(sample.image))
+            masks.append(data.reading.fit_mask(sample.mask))
+            ids.append(sample.spec.sample_id)
+            of.append(number)
+    return images, masks, tuple(ids), of
 
 
 def fill(cache: FeatureCache, model: BiSQAD, images: Iterable[Image], compute: Compute) -> Tensor:
@@ -137,26 +139,32 @@ def to_input(images: Tensor, compute: Compute) -> Tensor:
 
 
 def _pairs(
-    model: BiSQAD, data: TrainingData, accepted: Sequence[int], compute: Compute
+    model: BiSQAD,
+    data: TrainingData,
+    learned: Sequence[Image],
+    masks: Sequence[Mask],
+    normal_of: Sequence[int],
+    compute: Compute,
 ) -> Iterator[tuple[list[Tensor], list[Tensor], Tensor]]:
-    """Features of anomalies and of their normal images, and masks; of evenly chosen samples."""
-    count = min(len(accepted), _CHOOSING_BATCHES * _BATCH)
-    chosen = [accepted[k] for k in np.linspace(0, len(accepted) - 1, count).round().astype(int)]
+    """Features of normal images and of anomalies made of them, and masks; of evenly chosen samples."""
+    count = min(len(learned), _CHOOSING_BATCHES * _BATCH)
+    chosen = np.linspace(0, len(learned) - 1, count).round().astype(int).tolist()
     with torch.inference_mode(), compute.autocast():
         for start in range(0, count, _BATCH):
-            samples: list[Sample] = [data.learned[number] for number in chosen[start : start + _BATCH]]
+            some = chosen[start : start + _BATCH]
+            normals = [data.reading.fit(data.normals[normal_of[k]].pixels) for k in some]
             found = []
-            for pictures in ([one.normal for one in samples], [one.image for one in samples]):
-                stacked = torch.from_numpy(np.stack([data.reading.fit(picture) for picture in pictures]))
+            for pictures in (normals, [learned[k] for k in some]):
+                stacked = torch.from_numpy(np.stack(pictures))
                 found.append([level.float() for level in model.features.all_channels(to_input(stacked, compute))])
-            masks = torch.from_numpy(np.stack([data.reading.fit_mask(one.mask) for one in samples]))
-            yield found[0], found[1], masks.to(compute.device)
+            yield found[0], found[1], torch.from_numpy(np.stack([masks[k] for k in some])).to(compute.device)
 
 
 def _kept(data: TrainingData) -> Iterator[Kept]:
     for one in data.held_out:
         image = data.reading.fit(one.pixels)
-        yield Kept(one.source, 0, "good", image, np.zeros(image.shape[:2], np.uint8))
+        yield Kept(one.source, 0, "good", one.source, image, np.zeros(image.shape[:2], np.uint8))
     for sample in data.anomalies:
-        spec: Any = sample.spec
-        yield Kept(spec.sample_id, 1, spec.type, data.reading.fit(sample.image), data.reading.fit_mask(sample.mask))
+        spec = sample.spec
+        image, mask = data.reading.fit(sample.image), data.reading.fit_mask(sample.mask)
+        yield Kept(spec.sample_id, 1, spec.type, spec.source, image, mask)

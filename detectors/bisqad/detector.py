@@ -9,14 +9,15 @@ from torch import Tensor
 
 from detectors.backbones import Backbone
 from detectors.bisqad.config import BiSQADConfig, make_config
-from detectors.bisqad.data import prepared
+from detectors.bisqad.data import Kept, prepared
 from detectors.bisqad.model import BiSQAD, RealNet, Selected
 from detectors.bisqad.sqe import Estimator
 from detectors.bisqad.train import train
-from detectors.evaluate import score_files
+from detectors.evaluate import score_pixels
 from detectors.metrics import all_metrics
 from detectors.pixels import Reading
-from detectors.test_split import LabelledFile
+from detectors.results import ScoredImage
+from detectors.test_split import LabelledFile, read_mask
 from synthgen.training.devices import Compute
 
 __all__ = ["ABLATION", "LEARNS_ANOMALIES", "assemble", "load_state", "make_config", "parse", "peeking", "prepared", "train"]
@@ -24,11 +25,11 @@ __all__ = ["ABLATION", "LEARNS_ANOMALIES", "assemble", "load_state", "make_confi
 LEARNS_ANOMALIES = True
 
 ABLATION: dict[str, dict[str, Any]] = {
-    "no-sqe": {"sqe": False, "data_weight": 0.0},
-    "sqe": {"sqe": True, "data_weight": 0.0, "outer_every": 0},
-    "sqe-outer": {"sqe": True, "data_weight": 0.5},
+    "no-sqe": {"sqe": False, "data_weight": 0.0, "outer": False},
+    "sqe": {"sqe": True, "data_weight": 0.0, "outer": False},
+    "sqe-outer": {"sqe": True, "data_weight": 0.5, "outer": True},
 }
-"""What `--ablation` trains: equal weights; qualities fitted to losses; qualities and data weights with the outer loop."""
+"""What `--ablation` trains: equal weights; qualities fitted to losses; qualities, data weights and the outer loop."""
 
 
 def parse(settings: dict[str, Any]) -> BiSQADConfig:
@@ -53,7 +54,7 @@ def load_state(model: BiSQAD, tensors: dict[str, Tensor]) -> None:
 def peeking(
     model: BiSQAD, files: Sequence[LabelledFile], reading: Reading, compute: Compute, folder: Path
 ) -> Iterator[Callable[[BiSQAD], dict[str, float]]]:
-    """Measures a test split again and again, for `--select test-best` alone.
+    """Measures a test split again and again, for `--select test-best` alone. It is read before the training begins.
 
     Args:
         model: not needed: which channels are looked at is decided later.
@@ -62,4 +63,20 @@ def peeking(
         compute: where to.
         folder: not needed.
     """
-    yield lambda now: all_metrics(list(score_files(now, files, reading, "strict", compute)))[0]
+    side = (reading.resized, reading.resized)
+    masks = [read_mask(file, side, "strict") for file in files]
+    kept = [
+        Kept(file.name, file.label, file.kind, file.name, reading.read(file.path), None if mask is None else reading.crop(mask))
+        for file, mask in zip(files, masks, strict=True)
+    ]
+
+    def measure(now: BiSQAD) -> dict[str, float]:
+        scored = score_pixels(now, (one.image for one in kept), compute)
+        return all_metrics(
+            [
+                ScoredImage(one.name, one.label, one.kind, score, map_, one.image, one.mask)
+                for one, (_, map_, score) in zip(kept, scored, strict=True)
+            ]
+        )[0]
+
+    yield measure

@@ -251,26 +251,29 @@ class Criteria:
         pixel: mean cross-entropy over all pixels.
         reconstruction: mean squared error of the reconstructed features, summed over levels.
         anomaly: mean cross-entropy over the pixels of the mask alone, which are too few to matter in `pixel`; 0 where there
-            is no mask. Not part of `total`.
+            is no mask.
+        mask_weight: of `anomaly` in the total.
     """
 
     pixel: Tensor
     reconstruction: Tensor
     anomaly: Tensor
+    mask_weight: float = 0.0
 
     @property
     def total(self) -> Tensor:
         """What is minimised."""
-        return self.pixel + self.reconstruction
+        return self.pixel + self.mask_weight * self.anomaly + self.reconstruction
 
 
-def criteria(output: Output, clean: Sequence[Tensor], masks: Tensor) -> Criteria:
+def criteria(output: Output, clean: Sequence[Tensor], masks: Tensor, mask_weight: float = 0.0) -> Criteria:
     """The losses of each sample.
 
     Args:
         output: of the base model.
         clean: (B, C, h, w) float of each level: the features of the images without their anomalies.
         masks: (B, S, S) of 0 and 1 or bool.
+        mask_weight: see `Criteria`.
     """
     with torch.autocast(output.logits.device.type, enabled=False):
         entropy = functional.cross_entropy(output.logits, masks.long(), reduction="none")
@@ -280,7 +283,7 @@ def criteria(output: Output, clean: Sequence[Tensor], masks: Tensor) -> Criteria
             (_precise(made) - _precise(wanted)).square().mean((1, 2, 3))
             for made, wanted in zip(output.reconstructions, clean, strict=True)
         ]
-        return Criteria(entropy.mean((1, 2)), torch.stack(errors).sum(0), anomaly)
+        return Criteria(entropy.mean((1, 2)), torch.stack(errors).sum(0), anomaly, mask_weight)
 
 
 def score_maps(logits: Tensor) -> Tensor:

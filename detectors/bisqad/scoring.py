@@ -13,6 +13,7 @@ from detectors.bisqad.data import pool, to_input
 from detectors.bisqad.model import BiSQAD
 from detectors.bisqad.train import QUALITY
 from detectors.caching import batches
+from detectors.data import samples_sha256
 from detectors.loading import LoadedRun
 from synthgen.errors import InputDataError, UsageError
 from synthgen.samples import Image
@@ -26,7 +27,7 @@ _PLACES = ("weights", "root", "shards", "versions")
 
 
 def score_samples(run: LoadedRun, path: Path, compute: Compute) -> QualityTable:
-    """The quality of every accepted sample of some shards, with what the training saw of those that it learned from.
+    """The quality of every accepted sample of a category, with what the training saw of those that it learned from.
 
     Args:
         run: a trained BiSQAD.
@@ -38,20 +39,29 @@ def score_samples(run: LoadedRun, path: Path, compute: Compute) -> QualityTable:
         InputDataError: the shards hold no accepted sample.
         IntegrityError: a shard is damaged.
     """
-    if not isinstance(run.model, BiSQAD) or not run.config["settings"]["sqe"]:
-        raise UsageError(f"{run.path}: has no quality estimator. `detectors train bisqad` trains one, with sqe=true.")
+    known: dict[str, Any] = read_json(run.path / QUALITY) if isinstance(run.model, BiSQAD) else {"fits": 0}
+    if not isinstance(run.model, BiSQAD) or not known["fits"]:
+        raise UsageError(
+            f"{run.path}: has no fitted quality estimator. `detectors train bisqad` has one, with sqe=true and more epochs "
+            "than its warm_up."
+        )
     shards = ShardDataset(path)
-    accepted = [number for number, label in enumerate(shards.column("label").tolist()) if label]
+    category = (run.config["dataset"], run.config["category"])
+    if category not in {(header.dataset, header.category) for header in shards.headers}:
+        raise UsageError(f"{path}: holds nothing of {'/'.join(category)}, on which {run.path} was trained.")
+    columns = (shards.column(name).tolist() for name in ("label", "dataset", "category"))
+    accepted = [number for number, (label, *own) in enumerate(zip(*columns, strict=True)) if label and tuple(own) == category]
     if not accepted:
         raise InputDataError(f"{path}: no accepted samples to score.")
     ids = shards.ids
-    known = read_json(run.path / QUALITY)
-    rows = {name: row for row, name in enumerate(known["sample_id"])}
+    # ids say nothing of seed and settings: losses are known of the very samples that were learned from alone
+    same = run.config.get("training_anomalies_sha256") == samples_sha256(shards)
+    rows = {name: row for row, name in enumerate(known["sample_id"])} if same else {}
     at = [rows.get(ids[number]) for number in accepted]
 
     def images() -> Iterator[Image]:
         for number in accepted:
-            yield _fitted(run, shards[number].image)
+            yield run.reading.fit(shards[number].image)
 
     qualities = []
     with torch.inference_mode(), compute.autocast(), memory_errors("while scoring"):
@@ -68,14 +78,6 @@ def score_samples(run: LoadedRun, path: Path, compute: Compute) -> QualityTable:
         config_json=json.dumps(config, sort_keys=True),
         shards_sha256=shards_digest(shards.contents),
     )
-
-
-def _fitted(run: LoadedRun, image: Image) -> Image:
-    """A sample of any size as the network sees it."""
-    from synthgen.datasets.images import resize
-
-    reading = run.reading
-    return np.asarray(reading.crop(resize(image, (reading.resized, reading.resized))), np.uint8)
 
 
 def _column(values: list[Any], rows: list[int | None]) -> NDArray[np.float32]:

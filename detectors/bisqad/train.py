@@ -18,6 +18,7 @@ from detectors.bisqad.sqe import Estimator, LossTrack, sample_weights, targets
 from detectors.metrics import all_metrics
 from detectors.results import ScoredImage
 from detectors.training import Best, Options, Watch, limits_from, selection_score
+from synthgen.errors import UsageError
 from synthgen.training.devices import memory_errors
 from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, board, pack_optimizer, unpack_optimizer
 from synthgen.training.steps import Clock, DivergedError, check_finite, generator, order
@@ -71,7 +72,8 @@ class _Training:
         model.base.load_state_dict(fresh.state_dict())
         self.optimizer = torch.optim.Adam(model.base.parameters(), self.config.rate, fused=True)
         count = len(data.learned)
-        self.track, self.anomaly_track = LossTrack(count), LossTrack(count)
+        # losses fall while one trains: compared are those relative to the other anomalies of the step
+        self.track, self.relative, self.anomaly_track = LossTrack(count), LossTrack(count), LossTrack(count)
         self.estimator = model.estimator
         self.estimator.load_state_dict(Estimator(data.pooled.shape[1]).state_dict())
         self.data_weights, self.moments = torch.ones(count), torch.zeros(3, count)
@@ -79,17 +81,15 @@ class _Training:
         self.best = Best()
         self.epoch = 0
         self.clock = Clock()
-        normals = [k for k, one in enumerate(data.images) if not one.label]
-        anomalies = [k for k, one in enumerate(data.images) if one.label]
-        # what the outer loop learns from must say nothing about thresholds
-        self.validation = (normals[::2], anomalies) if self._loops else ([], [])
-        self.judged = [k for k in normals if k not in self.validation[0]]
+        self.fits = 0
+        self.validation, self.judged = _divided(data)
 
     @property
     def _loops(self) -> bool:
-        """Whether there is an outer loop."""
+        """Whether there is an outer loop, and something for it to learn from."""
         config = self.config
-        return bool(config.outer_every and (config.data_weight or (config.sqe and config.sqe_weight)))
+        wanted = config.outer and (config.data_weight or (config.sqe and config.sqe_weight))
+        return bool(wanted and all(self.validation))
 
     @property
     def _lambdas(self) -> tuple[float, float]:
@@ -113,9 +113,15 @@ class _Training:
                 raise
             self.epoch += 1
             measured |= self._outer()
-            good = self._copied(), self._facts()
+            try:
+                check_finite(measured, self.epoch)
+            except DivergedError:
+                if self.epoch > 1:
+                    self.run.save(CHECKPOINT, *good)
+                raise
             if self.options.evaluates(self.epoch, epochs):
                 measured |= self._evaluate()
+            good = self._copied(), self._facts()
             self.run.log({"epoch": self.epoch, "seconds": round(self.clock.seconds, 3)} | measured)
             for name, value in measured.items():
                 events.add_scalar(name, value, self.epoch)
@@ -128,13 +134,14 @@ class _Training:
     def _epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training images; the mean losses."""
         self.model.base.train()
+        forward = torch.compile(self.model.base) if self.options.compute.compile else self.model.base
         sums = torch.zeros(4, device=self.device)
         count = 0
         for normals, learned in self._batches(epoch):
             features, clean, masks, synthetic = self._read(normals, learned)
             with self.options.compute.autocast():
-                output = self.model.base(features)
-            found = criteria(output, clean, masks)
+                output = forward(features)
+            found = criteria(output, clean, masks, self.config.mask_weight)
             weights = self._weights(learned, synthetic)
             loss = (weights * found.total).mean()
             self.optimizer.zero_grad(set_to_none=True)
@@ -142,6 +149,7 @@ class _Training:
             self.optimizer.step()
             losses = found.total.detach()[synthetic].cpu()
             self.track.update(learned, losses)
+            self.relative.update(learned, losses / losses.mean().clamp(min=1e-12))
             self.anomaly_track.update(learned, found.anomaly.detach()[synthetic].cpu())
             means = [loss, found.pixel.mean(), found.reconstruction.mean(), found.anomaly[synthetic].mean()]
             sums += torch.stack([one.detach() for one in means])
@@ -167,8 +175,9 @@ class _Training:
     def _read(self, normals: Tensor, learned: Tensor) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
         """Features, those without anomalies, masks, and which of them have anomalies."""
         data = self.data
-        both = torch.cat([data.normals[normals], data.learned[learned]])
-        clean = torch.cat([data.normals[normals], data.normals[data.normal_of[learned]]])
+        plain = data.normals[normals]
+        both = torch.cat([plain, data.learned[learned]])
+        clean = torch.cat([plain, data.normals[data.normal_of[learned]]])
         masks = torch.cat([torch.zeros(len(normals), *data.masks.shape[1:], dtype=torch.bool), data.masks[learned]])
         synthetic = torch.arange(len(both)) >= len(normals)
         return data.levels(both), data.levels(clean), masks.to(self.device), synthetic.to(self.device)
@@ -184,25 +193,26 @@ class _Training:
     def _outer(self) -> dict[str, float]:
         """Fit the estimator to the losses so far, and improve it and the data weights by held-out images."""
         config = self.config
-        due = self.epoch >= config.warm_up and (self.epoch - config.warm_up) % max(config.outer_every, 1) == 0
+        due = self.epoch >= config.warm_up and (self.epoch - config.warm_up) % config.outer_every == 0
         if not due or not (config.sqe or self._loops):
             return {}
         measured = {}
         if config.sqe:
-            wanted = targets(self.track.mean, config.sqe_target, config.loss_scaling)
+            wanted = targets(self.relative.mean, config.sqe_target, config.loss_scaling)
             random = generator(self.options.seed, "estimator", self.epoch)
             error = self.estimator.fit(
                 self.data.pooled.to(self.device), wanted, config.sqe_rate, config.sqe_epochs, _ESTIMATED_AT_ONCE, random
             )
             measured["sqe_error"] = error
-        if self._loops and self.validation[0] and self.validation[1]:
+            self.fits += 1
+        if self._loops:
             measured["outer_loss"] = self._improve()
         with torch.no_grad():
             self.quality = self.estimator(self.data.pooled.to(self.device)).cpu()
         if config.sqe:
-            measured |= {"quality_mean": float(self.quality.mean()), "quality_deviation": float(self.quality.std())}
+            measured |= {"quality_mean": float(self.quality.mean()), "quality_deviation": float(self.quality.std(correction=0))}
         if config.data_weight:
-            measured["data_weight_deviation"] = float(self.data_weights.std())
+            measured["data_weight_deviation"] = float(self.data_weights.std(correction=0))
         return measured
 
     def _improve(self) -> float:
@@ -214,14 +224,15 @@ class _Training:
         gradient = torch.zeros_like(self.data_weights)
         moves = [torch.zeros_like(parameter) for parameter in layer]
         seen: list[float] = []
-        for number, (normals, learned) in enumerate(every[: max(1, round(_OUTER_SHARE * len(every)))]):
+        count = max(1, round(_OUTER_SHARE * len(every)))
+        for number, (normals, learned) in enumerate(every[:count], self.epoch * count):
             features, clean, masks, synthetic = self._read(normals, learned)
             own = self.data_weights[learned].clone().requires_grad_()
             quality = self.estimator(self.data.pooled[learned].to(self.device))
             nothing = torch.zeros(len(synthetic), device=self.device)
             padded = [nothing.masked_scatter(synthetic, values) for values in (quality, own.to(self.device))]
             weights = sample_weights(padded[0], padded[1], synthetic, *self._lambdas)
-            losses = partial(_losses_at, base, features, clean, masks)
+            losses = partial(_losses_at, base, features, clean, masks, config.mask_weight)
             validation = partial(self._validation_at, *self._validation_batch(number), seen)
             influence = influences(losses, params, weights, validation, config.inner_rate)
             found = outer_gradients(weights, influence, config.inner_rate, [own, *layer])
@@ -259,7 +270,8 @@ class _Training:
     def _evaluate(self) -> dict[str, float]:
         """Metrics on held-out images, and on the test split where it was asked for; keeps the best state."""
         measured, _ = all_metrics(self._scored())
-        state = self.model.state_of_run()
+        # the estimator is that of the last fit, whatever epoch detects best
+        state = {name: value for name, value in self.model.state_of_run().items() if not name.startswith("estimator.")}
         if self.options.selection == "val":
             self.best.offer(selection_score(measured, _SELECTED_BY), self.epoch, state)
         named = {f"val_{name}": value for name, value in measured.items()}
@@ -270,9 +282,8 @@ class _Training:
         return named
 
     def _scored(self) -> list[ScoredImage]:
-        """What the detector says about held-out images, but for normal ones that the outer loop has learned from."""
-        data = self.data
-        rows = sorted([*self.judged, *(k for k, one in enumerate(data.images) if one.label)])
+        """What the detector says about held-out images, but for those that are the outer loop's."""
+        data, rows = self.data, self.judged
         self.model.base.eval()
         scored: list[ScoredImage] = []
         with torch.inference_mode(), self.options.compute.autocast():
@@ -289,6 +300,7 @@ class _Training:
         tensors = {f"model.{name}": value for name, value in self.model.state_of_run().items()}
         tensors |= {f"best.{name}": value for name, value in self.best.state.items()}
         tensors |= {f"track.{name}": value for name, value in self.track.state_dict().items()}
+        tensors |= {f"relative.{name}": value for name, value in self.relative.state_dict().items()}
         tensors |= {f"anomaly_track.{name}": value for name, value in self.anomaly_track.state_dict().items()}
         tensors |= {"data_weights": self.data_weights, "moments": self.moments, "quality": self.quality}
         return tensors | pack_optimizer(self.optimizer, "optimizer")
@@ -298,7 +310,7 @@ class _Training:
 
     def _facts(self) -> dict[str, Any]:
         best = [self.best.score, self.best.epoch] if self.best.epoch else None
-        return {"epoch": self.epoch, "best": best, "seconds": self.clock.seconds}
+        return {"epoch": self.epoch, "best": best, "fits": self.fits, "seconds": self.clock.seconds}
 
     def _resume(self) -> None:
         """Go back to the checkpoint, if there is one."""
@@ -306,7 +318,15 @@ class _Training:
         if loaded is None:
             return
         tensors, state = loaded
-        self.model.load_state_of_run(_below(tensors, "model."))
+        before = _below(tensors, "model.")
+        if any(not torch.equal(before[name], value.cpu()) for name, value in self.model.state_of_run().items()
+               if name.startswith("features.")):  # fmt: skip
+            raise UsageError(
+                f"{self.run.path}: its checkpoint looks at other channels than are chosen here, on another device or with "
+                "other libraries. Go on where it began, or choose another --out."
+            )
+        self.model.load_state_of_run(before)
+        self.relative.load_state_dict(_below(tensors, "relative."))
         self.track.load_state_dict(_below(tensors, "track."))
         self.anomaly_track.load_state_dict(_below(tensors, "anomaly_track."))
         self.data_weights, self.moments, self.quality = (tensors[name] for name in ("data_weights", "moments", "quality"))
@@ -314,13 +334,13 @@ class _Training:
         if state["best"] is not None:
             kept = {name: value.to(self.device) for name, value in _below(tensors, "best.").items()}
             self.best = Best(state["best"][0], state["best"][1], kept)
-        self.epoch, self.clock = state["epoch"], Clock(state["seconds"])
+        self.epoch, self.fits, self.clock = state["epoch"], state["fits"], Clock(state["seconds"])
 
     def _finish(self) -> None:
         """Take the selected state, choose thresholds, and write the model; the checkpoint is no longer needed."""
         chosen = self.epoch
         if self.best.epoch:
-            self.model.load_state_of_run(self.best.state)
+            self.model.load_state_of_run(self.model.state_of_run() | self.best.state)
             chosen = self.best.epoch
         scored = self._scored()
         limits = limits_from([one for one in scored if one.label == 0])
@@ -342,7 +362,20 @@ class _Training:
             "seen": self.track.times,
         }
         plain = {name: [None if value != value else value for value in column.tolist()] for name, column in columns.items()}
-        return {"sample_id": list(self.data.ids), "estimated": self.config.sqe, **plain}
+        return {"sample_id": list(self.data.ids), "fits": self.fits, **plain}
+
+
+def _divided(data: Prepared) -> tuple[tuple[list[int], list[int]], list[int]]:
+    """Held-out images as the outer loop's, normal ones and anomalies, and those that selection and thresholds are judged by.
+
+    Every other source goes to the outer loop, with the anomalies made of it: what it learns from must say nothing about
+    thresholds. That holds where there is no outer loop, too, so that trainings with and without are judged alike.
+    """
+    sources = sorted({one.source for one in data.images})
+    given = set(sources[1::2])
+    normals = [k for k, one in enumerate(data.images) if one.source in given and not one.label]
+    anomalies = [k for k, one in enumerate(data.images) if one.source in given and one.label]
+    return (normals, anomalies), [k for k, one in enumerate(data.images) if one.source not in given]
 
 
 def _output_at(base: RealNet, features: list[Tensor], params: Mapping[str, Tensor]) -> Output:
@@ -352,10 +385,15 @@ def _output_at(base: RealNet, features: list[Tensor], params: Mapping[str, Tenso
 
 
 def _losses_at(
-    base: RealNet, features: list[Tensor], clean: list[Tensor], masks: Tensor, params: Mapping[str, Tensor]
+    base: RealNet,
+    features: list[Tensor],
+    clean: list[Tensor],
+    masks: Tensor,
+    mask_weight: float,
+    params: Mapping[str, Tensor],
 ) -> Tensor:
     """(B,) losses of a batch at parameters."""
-    return criteria(_output_at(base, features, params), clean, masks).total
+    return criteria(_output_at(base, features, params), clean, masks, mask_weight).total
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

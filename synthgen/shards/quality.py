@@ -53,7 +53,7 @@ class QualityTable:
         loss_deviation: (N,) float32, standard deviation of these losses; NaN where there was none.
         anomaly_loss: (N,) float32, the last loss over the sample's anomalous pixels; NaN where there was none.
         seen: (N,) uint32, how often the training saw the sample.
-        made_by: what gave the scores, such as `"bisqad 1"`.
+        made_by: what gave the scores, such as `"bisqad 0a1b2c3d4e5f"`, with the start of its settings' digest.
         config_json: the configuration of the training, as JSON.
         shards_sha256: `shards_digest` of the dataset whose samples these are.
 
