@@ -1,6 +1,8 @@
 """The detectors there are. Each is a package whose module `detector` has what commands need:
 
 LEARNS_ANOMALIES                                whether it learns from anomalies made of the training images
+variant(settings)                               in a word, how a run's anomalies come about: a column of comparisons
+warnings(config)                                what a user should know about these settings before a training
 ABLATION                                        settings of each run of `--ablation`, by name; empty for none
 make_config(preset, dataset, category, changes) its settings: at least size, resized, epochs, backbone, levels
 parse(settings)                                 settings of a run's configuration

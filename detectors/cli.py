@@ -179,7 +179,9 @@ def train(
         runs = [run for one in requests for run in train_all(one, say, watch)]
     for run in runs:
         typer.echo(run)
-    if dataset != "demo":
+    if dataset == "folder" or (shards is not None and dataset is None):
+        say(f"next: detectors predict {runs[0]} IMAGES, or detectors eval where there is a test split")
+    elif dataset != "demo":
         say(f"next: detectors eval {runs[0] if len(runs) == 1 else ' '.join(map(str, runs)) if ablation else runs[0].parent}")
 
 
@@ -409,5 +411,7 @@ def main() -> None:
         sys.stderr.write(f"detectors: {error}\n")
         sys.exit(error.exit_status)
     except Interrupted as interrupt:
-        sys.stderr.write("detectors: interrupted. Run the same command again: it goes on from the last checkpoint.\n")
+        sys.stderr.write(
+            "detectors: interrupted. Run the same command again: it goes on from the last checkpoint, if there is one yet.\n"
+        )
         sys.exit(interrupt.exit_status)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from detectors import loco
+from detectors.catalog import implementation
 from detectors.loading import LoadedRun
 from detectors.loco import spro_metrics
 from detectors.metrics import all_metrics
@@ -97,7 +98,7 @@ def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> di
         "backbone": config["settings"]["backbone"],
         "backbone_sha256": config["backbone_sha256"],
         "settings_sha256": config["settings_sha256"],
-        "synthesis": config["settings"].get("synthesis"),
+        "synthesis": implementation(config["detector"]).variant(config["settings"]),
         "anomalies_sha256": config.get("training_anomalies_sha256"),
         "precision": compute.precision,
         "split": "test",

@@ -164,6 +164,8 @@ def _train_category(request: TrainRequest, several: bool, say: Say, progress: Pr
         learn = request.learn if detector.LEARNS_ANOMALIES else None
         data = from_dataset(str(request.dataset), request.root, str(request.category), reading, request.split_seed, learn)
     _show_card(data, say)
+    for warning in detector.warnings(config):
+        say(f"warning: {warning}")
     compute = request.options.compute
     backbone = backbone_for(config, request.weights)
     model = detector.assemble(config, backbone, compute)
@@ -184,7 +186,7 @@ def _train_category(request: TrainRequest, several: bool, say: Say, progress: Pr
                     ready = stack.enter_context(detector.prepared(model, data, compute, options, path))
                     say(f"ready after {time.monotonic() - started:.1f} s: features are computed")
                 write_seen(path / SEEN, [data.reading.fit(one.pixels) for one in data.normals[:8]], ready.images)
-                name = f"{data.category} seed {seed}"
+                name = f"{data.category}, {detector.variant(config.model_dump())}, seed {seed}"
                 detector.train(model, ready, run, options, lambda *now, name=name: progress(name, *now), peek)
     return folders
 

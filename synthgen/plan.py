@@ -6,6 +6,7 @@ categories, types, workers and shard sizes may change without changing any other
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -218,6 +219,19 @@ class Plan:
         return {"refinement": identities} if identities else {}
 
     @property
+    def scored_otherwise(self) -> bool:
+        """Whether the scores are of samples of another recipe, seed or size, whose ids may mean other pictures."""
+        if self.quality is None or not self.quality.configs:
+            return False
+        own = canonical_json({name: value for name, value in json.loads(self.config_json).items() if name != "quality"})
+        return hashlib.sha256(own.encode()).hexdigest() not in self.quality.configs
+
+    @property
+    def unscored(self) -> int:
+        """Number of samples of the plan without a score."""
+        return sum(spec.sample_id not in self.quality.known for spec in self.specs()) if self.quality is not None else 0
+
+    @property
     def _quality_json(self) -> dict[str, Any]:
         return {"quality": {"minimum": self.quality.minimum, "sha256": self.quality.sha256}} if self.quality is not None else {}
 
@@ -315,7 +329,7 @@ def _refined(recipe: Recipe, scans: tuple[DatasetScan, ...], tools: RefinementTo
         if stage != NONE:
             raise UsageError("--refine: logical and structural are drawn by a network of their own, and are not refined.")
     elif STAGES.index(stage) < STAGES.index(tools.reach):
-        raise UsageError(f"--refine {stage} takes no network of {tools.reach}: leave it away, or --refine.")
+        raise UsageError(f"--refine {stage} takes no network of {tools.reach}: leave that out, or --refine.")
     if stage in (NPCF, NPCFPP):
         tools = tools.seal()
     for found in scans:

@@ -107,11 +107,17 @@ def _refiner(recipe: Recipe, stored: Sample, tools: RefinementTools, config: dic
     """What refined the sample. Raises a UsageError if it is not what is given now."""
     if recipe.refine == AUTO or TYPES[stored.spec.type].edits_edges:
         return None
-    found = refiner(recipe.refine, tools, stored.spec.dataset, recipe.size)
     then = config["refinement"][stored.spec.dataset]
+    given = {"npcf": tools.npcf, "npcf++": tools.npcfpp}
+    if missing := [f"--npcf{'pp' if '+' in name else ''}" for name in then if name in given and not given[name]]:
+        made = ", ".join(f"{name} {then[name][:12]}" for name in then if name in given)
+        raise UsageError(f"{' and '.join(missing)}: needed, since the dataset was refined by {made}. Give these very networks.")
+    found = refiner(recipe.refine, tools, stored.spec.dataset, recipe.size)
     if found is not None and found.identity != then:
         now = found.identity
-        changed = ", ".join(f"{name} (then {then[name]}, now {now.get(name)})" for name in then if now.get(name) != then[name])
+        changed = ", ".join(
+            f"{name} (then {then[name][:12]}, now {str(now.get(name))[:12]})" for name in then if now.get(name) != then[name]
+        )
         way = f" Give --device {then['device']}." if now.get("device") != then.get("device") else ""
         raise UsageError(f"the dataset was refined with something else: {changed}.{way}")
     return found

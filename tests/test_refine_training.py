@@ -194,7 +194,7 @@ def test_bad_requests_say_the_way_out(root, shards, npcf, npcfpp, tmp_path):
         (("npcf", "--shards", shards, "--set", "perc_network=vgg16"), 2, "--weights vgg16=FILE"),
         (("npcf++", "--shards", shards, "--npcf", tmp_path / "nothing"), 3, "no trained npcf"),
         (("npcf++", "--shards", shards, "--npcf", npcfpp), 2, "is npcf++, not npcf"),
-        (("npcf", "--dataset", "folder", "--root", root, "--types", "logical"), 2, "--edge-generator"),
+        (("npcf", "--dataset", "folder", "--root", root, "--types", "logical"), 2, "a network of its own"),
         (("npcf", "--shards", shards, "--devices", "9"), 2, "cannot share the 4 windows"),
         (("npcf++", "--dataset", "folder", "--root", root, "--size", "32", "--npcf", npcf), 2, "at the same size"),
         (("edge-generator", "--shards", shards, "--dataset", "folder"), 2, "--shards does not go with"),

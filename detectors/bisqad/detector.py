@@ -20,7 +20,19 @@ from detectors.results import ScoredImage
 from detectors.test_split import LabelledFile, read_mask
 from synthgen.training.devices import Compute
 
-__all__ = ["ABLATION", "LEARNS_ANOMALIES", "assemble", "load_state", "make_config", "parse", "peeking", "prepared", "train"]
+__all__ = [
+    "ABLATION",
+    "LEARNS_ANOMALIES",
+    "assemble",
+    "load_state",
+    "make_config",
+    "parse",
+    "peeking",
+    "prepared",
+    "train",
+    "variant",
+    "warnings",
+]
 
 LEARNS_ANOMALIES = True
 
@@ -43,6 +55,20 @@ def assemble(config: BiSQADConfig, backbone: Backbone, compute: Compute) -> BiSQ
     model.to(compute.device)
     model.eval()
     return model
+
+
+def variant(settings: dict[str, Any]) -> str:
+    """How its anomalies are weighed."""
+    if not settings["sqe"]:
+        return "equal weights" if not settings["data_weight"] else "data weights"
+    return "sqe + outer loop" if settings["outer"] else "sqe"
+
+
+def warnings(config: BiSQADConfig) -> list[str]:
+    """What a user should know about these settings."""
+    if config.epochs <= config.warm_up and (config.sqe or config.data_weight):
+        return [f"epochs={config.epochs} is within warm_up={config.warm_up}: all anomalies weigh the same throughout"]
+    return []
 
 
 def load_state(model: BiSQAD, tensors: dict[str, Tensor]) -> None:

@@ -18,7 +18,7 @@ from detectors.loading import LoadedRun
 from synthgen.errors import InputDataError, UsageError
 from synthgen.samples import Image
 from synthgen.shards import ShardDataset
-from synthgen.shards.quality import QualityTable, shards_digest
+from synthgen.shards.quality import SCORED, QualityTable, shards_digest
 from synthgen.training.devices import Compute, memory_errors
 from synthgen.training.folder import read_json
 
@@ -40,7 +40,7 @@ def score_samples(run: LoadedRun, path: Path, compute: Compute) -> QualityTable:
         IntegrityError: a shard is damaged.
     """
     known: dict[str, Any] = read_json(run.path / QUALITY) if isinstance(run.model, BiSQAD) else {"fits": 0}
-    if not isinstance(run.model, BiSQAD) or not known["fits"]:
+    if not isinstance(run.model, BiSQAD) or not known.get("fits"):
         raise UsageError(
             f"{run.path}: has no fitted quality estimator. `detectors train bisqad` has one, with sqe=true and more epochs "
             "than its warm_up."
@@ -69,6 +69,7 @@ def score_samples(run: LoadedRun, path: Path, compute: Compute) -> QualityTable:
             pooled = pool(run.model.features.all_channels(to_input(batch, compute)))
             qualities.append(run.model.estimator(pooled.to(compute.device)).float().cpu())
     config = {name: value for name, value in run.config.items() if name not in _PLACES}
+    config[SCORED] = sorted({header.config_sha256 for header in shards.headers})
     return QualityTable(
         sample_id=tuple(ids[number] for number in accepted),
         quality=torch.cat(qualities).numpy(),

@@ -22,6 +22,7 @@ from synthgen.errors import UsageError
 from synthgen.training.devices import memory_errors
 from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, board, pack_optimizer, unpack_optimizer
 from synthgen.training.steps import Clock, DivergedError, check_finite, generator, order
+from synthgen.training.terminal import Interrupted
 
 QUALITY = "samples.json"
 _SELECTED_BY = ("image_auroc", "pixel_auroc", "pixel_ap")
@@ -103,32 +104,27 @@ class _Training:
         self._resume()
         self.run.cut_log(self.epoch + 1)
         saved, good = time.monotonic(), (self._copied(), self._facts())
-        while self.epoch < epochs:
-            measured = self._epoch(self.epoch + 1)
-            try:
+        try:
+            while self.epoch < epochs:
+                measured = self._epoch(self.epoch + 1)
                 check_finite(measured, self.epoch + 1)
-            except DivergedError:
-                if self.epoch:
-                    self.run.save(CHECKPOINT, *good)
-                raise
-            self.epoch += 1
-            measured |= self._outer()
-            try:
+                self.epoch += 1
+                measured |= self._outer()
                 check_finite(measured, self.epoch)
-            except DivergedError:
-                if self.epoch > 1:
+                if self.options.evaluates(self.epoch, epochs):
+                    measured |= self._evaluate()
+                good = self._copied(), self._facts()
+                self.run.log({"epoch": self.epoch, "seconds": round(self.clock.seconds, 3)} | measured)
+                for name, value in measured.items():
+                    events.add_scalar(name, value, self.epoch)
+                watch(self.epoch, epochs, measured)
+                if time.monotonic() - saved > self.options.checkpoint_seconds and self.epoch < epochs:
                     self.run.save(CHECKPOINT, *good)
-                raise
-            if self.options.evaluates(self.epoch, epochs):
-                measured |= self._evaluate()
-            good = self._copied(), self._facts()
-            self.run.log({"epoch": self.epoch, "seconds": round(self.clock.seconds, 3)} | measured)
-            for name, value in measured.items():
-                events.add_scalar(name, value, self.epoch)
-            watch(self.epoch, epochs, measured)
-            if time.monotonic() - saved > self.options.checkpoint_seconds and self.epoch < epochs:
+                    saved = time.monotonic()
+        except (DivergedError, Interrupted):
+            if good[1]["epoch"]:
                 self.run.save(CHECKPOINT, *good)
-                saved = time.monotonic()
+            raise
         self._finish()
 
     def _epoch(self, epoch: int) -> dict[str, float]:

@@ -18,7 +18,19 @@ from detectors.pixels import Reading
 from detectors.test_split import LabelledFile, read_mask
 from synthgen.training.devices import Compute
 
-__all__ = ["ABLATION", "LEARNS_ANOMALIES", "assemble", "load_state", "make_config", "parse", "peeking", "prepared", "train"]
+__all__ = [
+    "ABLATION",
+    "LEARNS_ANOMALIES",
+    "assemble",
+    "load_state",
+    "make_config",
+    "parse",
+    "peeking",
+    "prepared",
+    "train",
+    "variant",
+    "warnings",
+]
 
 LEARNS_ANOMALIES = False
 ABLATION: dict[str, dict[str, Any]] = {}
@@ -40,6 +52,16 @@ def assemble(config: PBASConfig, backbone: Backbone, compute: Compute) -> PBAS:
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.eval()
     return model
+
+
+def variant(settings: dict[str, Any]) -> str:
+    """How its anomalies come about."""
+    return str(settings["synthesis"])
+
+
+def warnings(config: PBASConfig) -> list[str]:
+    """What a user should know about these settings: nothing."""
+    return []
 
 
 def load_state(model: PBAS, tensors: dict[str, Tensor]) -> None:

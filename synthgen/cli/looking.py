@@ -82,6 +82,10 @@ def info(folder: Folder, json: Json = False) -> None:
     out.print(
         f"{found['samples']} samples in {found['shards']} shards, {size}, {', '.join(found['image_sizes'])} pixels{state}"
     )
+    if found["refine"] not in ([], ["none"]):
+        out.print(f"refined: {', '.join(found['refine'])}")
+    for minimum in found["min_quality"]:
+        out.print(f"samples that were scored below {minimum:g} are left out")
     for dataset, licence in found["licences"].items():
         barred = "; not for commercial use" if found["commercial_use"].get(dataset) is False else ""
         out.print(f"licence of {dataset}: {licence}{barred} (the samples are derived from its images)", markup=False)

@@ -317,6 +317,10 @@ def _run(
     talk = console()
     for scan in made.scans:
         talk.print(scan_table(scan))
+        refines = made.refiner(scan.dataset)
+        unseen = refines.unseen([name for shard in made.shards for name in shard.allotment.types]) if refines else []
+        if unseen:
+            talk.print(f"refinement: its networks have never learned {', '.join(unseen)}", markup=False)
         surfaces = made.recipe.types.keys() & SURFACE_TYPES.keys()
         if scan.dataset == "folder" and made.recipe.datasets["folder"].material is None and surfaces:
             default = made.recipe.material("folder", "")
@@ -353,8 +357,8 @@ def _say_result(result: "BuildResult") -> None:
     for sample, reason in result.quarantined.items():
         talk.print(f"left out: {sample}: {reason}", markup=False)
     before = f" ({result.already} of them by an earlier run)" if result.already else ""
-    counts = f"{result.made} samples in {len(result.reports)} shards{before}; {result.rejected} rejected"
-    talk.print(f"{counts}: {result.folder}", markup=False)
+    shards = f"{len(result.reports)} shard{'s' if len(result.reports) != 1 else ''}"
+    talk.print(f"{result.folder}: {result.made} samples in {shards}{before}; {result.rejected} rejected", markup=False)
 
 
 def _judge(made: "Plan", result: "BuildResult") -> None:

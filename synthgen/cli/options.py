@@ -88,7 +88,7 @@ RefineOption = Annotated[
     str | None,
     typer.Option(
         "--refine",
-        help="none, phase-field (a smoother boundary), npcf or npcf++ (default: as far as there are networks).",
+        help="none, phase-field (a smoother boundary), npcf or npcf++; auto, the default: as far as there are networks.",
         rich_help_panel=_WHAT,
     ),
 ]
@@ -316,8 +316,15 @@ def make_plan_from(request: Request) -> "Plan":
     limit = _quality_limit(request.quality, request.min_quality)
     plan = make_plan(recipe, places, request.foreground_masks, sam, tools, refinement, limit)
     if limit is not None:
+        unscored = plan.unscored
+        if unscored == len(plan) and not plan.below_quality:
+            raise UsageError(f"--quality {request.quality}: scores none of these {len(plan)} samples.")
         told = f"{plan.below_quality} samples are left out: {request.quality} scores them below {limit.minimum:g}"
+        told += f"; {len(plan)} are kept" + (f", {unscored} of them without a score" if unscored else "")
         console().print(told, markup=False)
+        if plan.scored_otherwise:
+            told = "the scores are of samples of another recipe, seed or size: the same ids may mean other pictures"
+            console().print(f"warning: {told}", markup=False)
     return plan
 
 

@@ -110,13 +110,17 @@ def _train(
 
 def _samples(request: "TrainRequest") -> "StageA":
     """What is to be learned."""
+    from synthgen.anomalies.registry import AUTO, TYPES, canonical_type
     from synthgen.refine.samples import from_plan, from_shards
 
     if (request.dataset is None) == (request.shards is None):
         raise UsageError("give either --dataset NAME (anomalies are made as they are needed) or --shards DIR.")
     if request.shards is not None:
-        request.refuse("root", "categories", "types", "per_image", "style", "size", "bit_depth")
+        request.refuse("root", "categories", "types", "per_image", "style", "size", "bit_depth", beside="--shards")
         return from_shards(request.shards)
+    for name in o.names_of(request.types) or ():
+        if name != AUTO and TYPES[canonical_type(name)].edits_edges:
+            raise UsageError(f"--types {name}: is drawn by a network of its own, and is not refined.")
     plan = o.make_plan_from(
         o.Request(
             dataset=request.dataset, root=request.root, categories=request.categories, types=request.types or _PAPERS_TYPES,
@@ -124,8 +128,6 @@ def _samples(request: "TrainRequest") -> "StageA":
             bit_depth=request.bit_depth if request.bit_depth != 16 else None, refine="none",
         )
     )  # fmt: skip
-    if plan.recipe.edits_edges:
-        raise UsageError("--types: logical and structural are drawn by a network of their own, and are not refined.")
     return from_plan(plan)
 
 
@@ -155,7 +157,7 @@ def _summary(stage_a: "StageA", card: "RefinementCard", paths: dict[str, Path]) 
     steps = card.config.steps_of(len(stage_a.training))
     lines = [
         f"{stage_a.dataset} ({', '.join(stage_a.categories)}): {len(stage_a.training)} samples at {height}x{width}, {held}; "
-        f"{steps} steps of {card.config.batch_size}"
+        f"{steps} steps of {card.config.batch_size} windows"
     ]
     if isinstance(card.config, NpcfConfig):
         if "encoder" not in paths:
@@ -176,7 +178,8 @@ def _say_result(request: "TrainRequest", folder: Path, card: "RefinementCard", h
     height, width = card.size
     side = None if card.size == (512, 512) else str(height) if height == width else f"{height}x{width}"
     bits = request.bit_depth if request.bit_depth != 16 else None
-    given = {"root": request.root, "categories": request.categories, "bit-depth": bits, "size": side, "style": request.style}
+    root = "DIR" if request.shards is not None and card.dataset != "demo" else request.root
+    given = {"root": root, "categories": request.categories, "bit-depth": bits, "size": side, "style": request.style}
     data = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
     types = ",".join(card.types)
     talk.print(f"next: synthgen build --dataset {card.dataset}{data} --types {types} {models}", markup=False)

@@ -54,11 +54,12 @@ class TrainRequest:
             changes[name] = value
         return changes
 
-    def refuse(self, *names: str) -> None:
-        """Raise a UsageError if one of these options was given: the model does not have it."""
+    def refuse(self, *names: str, beside: str = "") -> None:
+        """Raise a UsageError if one of these options was given: the model does not have it, or not beside another option."""
         for name in names:
             if getattr(self, name) != _DEFAULTS.get(name):
-                raise UsageError(f"--{name.replace('_', '-')} does not go with `synthgen train {self.model}`.")
+                other = beside or f"`synthgen train {self.model}`"
+                raise UsageError(f"--{name.replace('_', '-')} does not go with {other}.")
 
 
 def train(
@@ -140,6 +141,7 @@ def train(
 
       synthgen train npcf++ --dataset visa --root ~/data/VisA --npcf runs/npcf/visa
     """
+    model = {"npcfpp": "npcf++"}.get(model, model)
     if model not in _MODELS:
         raise UsageError(f"train {model}: there is no such model.{suggest(model, list(_MODELS))}")
     o.require_torch("synthgen train")

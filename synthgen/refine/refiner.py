@@ -119,6 +119,11 @@ class Refiner:
         device = self._tools.device.partition(":")[0]
         return {"device": device} | {one.card.model: one.sha256 for one in self._networks}
 
+    def unseen(self, types: Sequence[str]) -> list[str]:
+        """The types among these that its networks have not learned."""
+        networks = self._networks if self.stage != PHASE_FIELD else ()
+        return sorted(name for name in set(types) if any(name not in one.card.types for one in networks))
+
     def check(self, categories: Sequence[str]) -> None:
         """Raise a UsageError unless the networks have seen these categories."""
         for one in self._networks if self.stage != PHASE_FIELD else ():

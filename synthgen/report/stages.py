@@ -12,6 +12,7 @@ from synthgen.report.sheet import close_up_box
 from synthgen.samples import Image, Sample
 
 _CELL, _GAP, _CAPTION = 220, 6, 20  # pixels
+_TIMES = 4  # changes are shown so much stronger, around gray
 _PAPER, _INK = (250, 250, 248), (24, 24, 27)
 
 
@@ -38,7 +39,7 @@ def stages_sheet(titles: Sequence[str], rows: Sequence[Sequence[Image]], caption
 
 
 def compared(titles: Sequence[str], rows: Sequence[Sequence[Sample]]) -> Image:
-    """(H, W, 3) uint8 RGB picture: the normal image and each version of a sample, close up, a row for each sample.
+    """(H, W, 3) uint8 RGB picture, a row for each sample, close up: normal image, versions, and what they change of the first.
 
     Args:
         titles: of the versions.
@@ -49,10 +50,14 @@ def compared(titles: Sequence[str], rows: Sequence[Sequence[Sample]]) -> Image:
         whole = replace(row[0], mask=np.maximum.reduce([sample.mask for sample in row]))
         top, left, side = close_up_box(whole)
         inner = (slice(top, top + side), slice(left, left + side))
-        pictures.append([row[0].normal[inner], *(sample.image[inner] for sample in row)])
+        first = row[0].image[inner].astype(np.int16)
+        changes = [np.clip(128 + _TIMES * (sample.image[inner] - first), 0, 255).astype(np.uint8) for sample in row[1:]]
+        pictures.append([row[0].normal[inner], *(sample.image[inner] for sample in row), *changes])
         areas = ", ".join(f"{sample.area}" if not sample.rejected else sample.rejected for sample in row)
-        captions.append(f"{row[0].spec.sample_id}   mask pixels: {areas}")
-    return stages_sheet(["normal", *titles], pictures, captions)
+        again = "   (another draw)" if any(sample.params != row[0].params for sample in row) else ""
+        captions.append(f"{row[0].spec.sample_id}   mask pixels: {areas}{again}")
+    changes_titles = [f"{title}: change x {_TIMES}" for title in titles[1:]]
+    return stages_sheet(["normal", *titles, *changes_titles], pictures, captions)
 
 
 def _fitted(picture: Image) -> Image:

@@ -1,5 +1,6 @@
 """What a dataset of shards holds, as numbers."""
 
+import json
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -64,6 +65,7 @@ def info(path: Path) -> dict[str, Any]:
     headers = dataset.headers
     files = sorted(path.glob("[!.]*.h5")) if path.is_dir() else [path]
     manifest = read_json(path / MANIFEST) if (path / MANIFEST).exists() else {}
+    configs: list[dict[str, Any]] = [json.loads(text) for text in {header.config_json for header in headers}]
     return {
         "path": str(path),
         "complete": path.is_file() or (path / MANIFEST).exists(),
@@ -73,6 +75,8 @@ def info(path: Path) -> dict[str, Any]:
         "image_sizes": sorted({f"{h.image_size[0]} x {h.image_size[1]}" for h in headers}),
         "seeds": sorted({h.seed for h in headers}),
         "generators": sorted({h.generator for h in headers}),
+        "refine": sorted({config.get("refine", "none") for config in configs}),
+        "min_quality": sorted({config["quality"]["minimum"] for config in configs if "quality" in config}),
         "licences": {h.dataset: h.licence for h in headers},
         "groups": [asdict(group) for group in summarise(dataset)] if len(dataset) else [],
         "commercial_use": manifest.get("commercial_use", {}),

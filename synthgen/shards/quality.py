@@ -16,6 +16,7 @@ depend on the scores alone: no time, no place, no order in which they came.
 import contextlib
 import hashlib
 import io
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,9 @@ from synthgen.shards.storage import publish, seal, storage_error, temporary_name
 
 FORMAT = "synthgen-quality"
 VERSION = 1
+SCORED = "scored_config_sha256"
+"""In `config_json`, of the shards whose samples were scored: their `config_sha256`, each once."""
+
 _NUMBERS = {"quality": "<f4", "loss_mean": "<f4", "loss_deviation": "<f4", "anomaly_loss": "<f4", "seen": "<u4"}
 _ATTRIBUTES = {
     **dict.fromkeys(("format", "made_by", "config_json", "shards_sha256"), str),
@@ -85,6 +89,14 @@ class QualityTable:
         """Number of samples."""
         return len(self.sample_id)
 
+    @property
+    def configs(self) -> frozenset[str]:
+        """`config_sha256` of the shards whose samples these are, as far as `config_json` says."""
+        try:
+            return frozenset(json.loads(self.config_json)[SCORED])
+        except (ValueError, KeyError, TypeError):
+            return frozenset()
+
     def by_id(self) -> dict[str, float]:
         """The quality of each sample."""
         return dict(zip(self.sample_id, self.quality.tolist(), strict=True))
@@ -98,11 +110,15 @@ class QualityLimit:
         minimum: lowest quality to keep, 0 to 1.
         sha256: of the file of scores.
         below: ids of the samples that it scores lower.
+        known: ids of all samples that it scores.
+        configs: `config_sha256` of the shards whose samples it scores; empty where it does not say.
     """
 
     minimum: float
     sha256: str
     below: frozenset[str]
+    known: frozenset[str] = frozenset()
+    configs: frozenset[str] = frozenset()
 
     @classmethod
     def read(cls, path: Path, minimum: float) -> "QualityLimit":
@@ -118,7 +134,8 @@ class QualityLimit:
         table = _parsed(path, data)
         # as float32, like the scores: a sample that was scored 0.4 is not below 0.4
         low = np.flatnonzero(table.quality < np.float32(minimum))
-        return cls(minimum, hashlib.sha256(data).hexdigest(), frozenset(table.sample_id[k] for k in low))
+        below, known = frozenset(table.sample_id[k] for k in low), frozenset(table.sample_id)
+        return cls(minimum, hashlib.sha256(data).hexdigest(), below, known, table.configs)
 
 
 def shards_digest(content_sha256: Iterable[str]) -> str:
