@@ -507,7 +507,7 @@ def test_commands_are_spread_over_devices():
 
 
 def test_list_and_help():
-    assert {"pbas"} == set(json.loads(detectors("list", "--json").stdout)["detectors"])
+    assert {"pbas", "bisqad"} == set(json.loads(detectors("list", "--json").stdout)["detectors"])
     assert "wide_resnet50_2" in detectors("list").stdout
     assert "test-best" in detectors("train", "--help").stdout
 

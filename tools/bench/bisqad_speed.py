@@ -38,7 +38,9 @@ def made_up(model, images, device):
     masks = torch.rand(images, size, size, generator=generator) > 0.95
     pooled = torch.rand(images, sum(model.features.backbone.channels), generator=generator)
     picture = np.zeros((size, size, 3), np.uint8)
-    kept = tuple(Kept(str(k), k % 2, "random", picture, np.full((size, size), k % 2, np.uint8)) for k in range(images))
+    kept = tuple(
+        Kept(str(k), k % 2, "random", str(k // 2), picture, np.full((size, size), k % 2, np.uint8)) for k in range(images)
+    )
     ids = tuple(str(k) for k in range(images))
     return Prepared(shapes, caches[0], caches[1], torch.arange(images), masks, pooled, ids, caches[2], kept)
 
