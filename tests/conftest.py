@@ -1,4 +1,4 @@
-"""What all tests share: a cache folder of their own, and the benchmarks' modules importable."""
+"""What all tests share: one thread each, a cache folder of their own, and the benchmarks' modules importable."""
 
 import os
 import sys
@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: tests run side by side, threads would wait
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "bench"))
 
