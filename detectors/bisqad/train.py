@@ -20,7 +20,7 @@ from detectors.results import ScoredImage
 from detectors.training import Best, Options, Watch, limits_from, selection_score
 from synthgen.errors import UsageError
 from synthgen.training.devices import memory_errors
-from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, board, pack_optimizer, unpack_optimizer
+from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, below, board, pack_optimizer, unpack_optimizer
 from synthgen.training.steps import Clock, DivergedError, check_finite, generator, order
 from synthgen.training.terminal import Interrupted
 
@@ -314,7 +314,7 @@ class _Training:
         if loaded is None:
             return
         tensors, state = loaded
-        before = _below(tensors, "model.")
+        before = below(tensors, "model.")
         if any(not torch.equal(before[name], value.cpu()) for name, value in self.model.state_of_run().items()
                if name.startswith("features.")):  # fmt: skip
             raise UsageError(
@@ -322,13 +322,13 @@ class _Training:
                 "other libraries. Go on where it began, or choose another --out."
             )
         self.model.load_state_of_run(before)
-        self.relative.load_state_dict(_below(tensors, "relative."))
-        self.track.load_state_dict(_below(tensors, "track."))
-        self.anomaly_track.load_state_dict(_below(tensors, "anomaly_track."))
+        self.relative.load_state_dict(below(tensors, "relative."))
+        self.track.load_state_dict(below(tensors, "track."))
+        self.anomaly_track.load_state_dict(below(tensors, "anomaly_track."))
         self.data_weights, self.moments, self.quality = (tensors[name] for name in ("data_weights", "moments", "quality"))
         unpack_optimizer(self.optimizer, "optimizer", tensors)
         if state["best"] is not None:
-            kept = {name: value.to(self.device) for name, value in _below(tensors, "best.").items()}
+            kept = {name: value.to(self.device) for name, value in below(tensors, "best.").items()}
             self.best = Best(state["best"][0], state["best"][1], kept)
         self.epoch, self.fits, self.clock = state["epoch"], state["fits"], Clock(state["seconds"])
 
@@ -390,7 +390,3 @@ def _losses_at(
 ) -> Tensor:
     """(B,) losses of a batch at parameters."""
     return criteria(_output_at(base, features, params), clean, masks, mask_weight).total
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -27,7 +27,7 @@ from detectors.training import (
 )
 from synthgen.samples import Image, Mask
 from synthgen.training.devices import Compute, memory_errors
-from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, board, pack_optimizer, unpack_optimizer
+from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, below, board, pack_optimizer, unpack_optimizer
 from synthgen.training.steps import Clock, DivergedError, check_finite, generator, order
 
 _SELECTED_BY = ("image_auroc", "pixel_auroc", "pixel_ap")
@@ -228,11 +228,11 @@ class _Training:
         if loaded is None:
             return False
         tensors, state = loaded
-        self.model.head.load_state_dict(_below(tensors, "head."))
+        self.model.head.load_state_dict(below(tensors, "head."))
         for number, optimizer in enumerate(self.optimizers):
             unpack_optimizer(optimizer, f"optimizer{number}", tensors)
         if state["best"] is not None:
-            kept = {name: value.to(self.device) for name, value in _below(tensors, "best.").items()}
+            kept = {name: value.to(self.device) for name, value in below(tensors, "best.").items()}
             self.best = Best(state["best"][0], state["best"][1], kept)
         self.epoch, self.clock = state["epoch"], Clock(state["seconds"])
         return True
@@ -283,10 +283,6 @@ def make_optimizers(head: Head, config: PBASConfig) -> list[torch.optim.Optimize
             )
         )
     return optimizers
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _normal(data: TrainingData, one: Any) -> Kept:

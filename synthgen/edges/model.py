@@ -13,10 +13,11 @@ from torch import Tensor
 from synthgen.edges.config import GeneratorConfig
 from synthgen.edges.detector import POLARITY
 from synthgen.edges.generator import Generator
-from synthgen.errors import InputDataError, IntegrityError, UsageError
+from synthgen.errors import InputDataError, IntegrityError
 from synthgen.samples import Image, Size
-from synthgen.training.devices import exactly
+from synthgen.training.devices import exactly, settle
 from synthgen.training.folder import MODEL, load_tensors, save_tensors
+from synthgen.training.pictures import to_pictures
 
 FORMAT = "synthgen-edge-generator"
 VERSION = 1
@@ -107,12 +108,6 @@ def to_condition(edges: Tensor) -> Tensor:
     return edges[:, None] * 2 - 1
 
 
-def to_pictures(drawn: Tensor) -> NDArray[np.uint8]:
-    """(B, 3, h, w) in [-1, 1] as (B, h, w, 3) uint8 RGB."""
-    levels = ((drawn.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return np.ascontiguousarray(levels.permute(0, 2, 3, 1).cpu().numpy())
-
-
 def save_generator(path: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
     """Write a model file, as a whole or not at all."""
     save_tensors(path, weights, card.to_json())
@@ -137,12 +132,7 @@ def load_generator(path: Path, device: str = "cpu") -> EdgeGenerator:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise IntegrityError(f"{path}: its weights are not those of the generator it says it is. Train it again.") from error
-    try:
-        place = torch.device(device)
-        network = network.to(place).eval().requires_grad_(False)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {device}: not available here ({reason}). Try --device cpu.") from error
+    place = settle(network, device)
     return EdgeGenerator(card, network, place)
 
 

@@ -23,7 +23,7 @@ from synthgen.edges.losses import (
     matching_loss,
     pixel_loss,
 )
-from synthgen.edges.model import ModelCard, save_generator, to_condition, to_pictures
+from synthgen.edges.model import ModelCard, save_generator, to_condition
 from synthgen.edges.pairs import Pairs
 from synthgen.edges.truth import structural_difference
 from synthgen.edges.warping import warp, warp_grid
@@ -36,10 +36,12 @@ from synthgen.training.folder import (
     MODEL,
     Board,
     RunFolder,
+    below,
     board,
     pack_optimizer,
     unpack_optimizer,
 )
+from synthgen.training.pictures import to_pictures
 from synthgen.training.steps import Clock, DivergedError, check_finite, generator, order
 from synthgen.training.terminal import Interrupted
 
@@ -286,9 +288,9 @@ class _Training:
         if loaded is None:
             return
         tensors, facts = loaded
-        self.network.load_state_dict(_below(tensors, "generator."))
-        self.judge.load_state_dict(_below(tensors, "judge."))
-        self.average = {name: value.to(self.compute.device) for name, value in _below(tensors, "average.").items()}
+        self.network.load_state_dict(below(tensors, "generator."))
+        self.judge.load_state_dict(below(tensors, "judge."))
+        self.average = {name: value.to(self.compute.device) for name, value in below(tensors, "average.").items()}
         for number, optimizer in enumerate(self.optimizers):
             unpack_optimizer(optimizer, f"optimizer{number}", tensors)
         self.epoch, self.step, self.clock = facts["epoch"], facts["step"], Clock(facts["seconds"])
@@ -311,10 +313,6 @@ def _tensors_of(pairs: Pairs, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
 def _float(judged: list[list[Tensor]]) -> list[list[Tensor]]:
     return [[one.float() for one in scale] for scale in judged]
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _sheet(pairs: Pairs, drawn: list[Image]) -> Image:

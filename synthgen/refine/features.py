@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 from synthgen.errors import IntegrityError, UsageError
 from synthgen.refine.config import NpcfConfig
-from synthgen.refine.npcf import Encoder
+from synthgen.refine.npcf import DEVIATION, MEAN, Encoder
 from synthgen.training.weights import read_weights
 
 _LAYERS = (3, 8, 15)  # relu1_2, relu2_2, relu3_3 of VGG-16
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _LEVELS = 3  # of the encoder: to 1/8 of the resolution
 
 
@@ -70,8 +69,8 @@ class Vgg16(nn.Module):
         for layer in self.layers:
             if isinstance(layer, nn.ReLU):
                 layer.inplace = False  # features are kept
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [-1, 1] -> features at 1, 1/2 and 1/4 of the resolution."""

@@ -12,6 +12,7 @@ from synthgen.errors import InputDataError, IntegrityError, UsageError
 from synthgen.refine.config import NPCFPP, NpcfConfig, NpcfppConfig, checked, config_from_json
 from synthgen.refine.stages import make_network
 from synthgen.samples import Size
+from synthgen.training.devices import settle
 from synthgen.training.folder import MODEL, load_tensors, save_tensors
 
 FORMAT = "synthgen-refinement"
@@ -126,13 +127,7 @@ def load_refinement(path: Path, model: str, device: str = "cpu") -> Refinement:
         network.load_state_dict(tensors)
     except RuntimeError as error:
         raise IntegrityError(f"{file}: its weights are not those of the {model} it says it is. Train it again.") from error
-    try:
-        place = torch.device(device)
-        network = network.to(place).eval().requires_grad_(False)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"--device {device}: not available here ({reason}). Try --device cpu.") from error
-    return Refinement(card, network, place, file, file_sha256(file))
+    return Refinement(card, network, settle(network, device), file, file_sha256(file))
 
 
 def _read(path: Path, model: str) -> tuple[dict[str, Tensor], RefinementCard]:

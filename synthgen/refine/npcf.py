@@ -19,7 +19,7 @@ MULTIPLE = 16
 GROWN, FEATHER = 1.0, 1.0
 """Pixels of a 512-pixel image by which the area that may change exceeds the mask, and the standard deviation of its rim."""
 
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB 0..1
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB 0..1
 _CHANNELS = {"wide_resnet50_2": (64, 256, 512, 1024), "resnet18": (64, 64, 128, 256)}
 _DECODER = (128, 64, 32, 16)
 _GROUPS = 8
@@ -46,8 +46,8 @@ class Encoder(nn.Module):
         with torch.no_grad():
             self.conv1.weight.copy_(_spread(whole.conv1.weight, inputs))
         self.bn1, self.layer1, self.layer2, self.layer3 = whole.bn1, whole.layer1, whole.layer2, whole.layer3
-        self.register_buffer("mean", torch.tensor(_MEAN * (inputs // 3)).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(_DEVIATION * (inputs // 3)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN * (inputs // 3)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION * (inputs // 3)).view(1, -1, 1, 1), persistent=False)
         self.eval()
 
     def load_pretrained(self, path: Path) -> None:

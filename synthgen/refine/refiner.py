@@ -190,6 +190,7 @@ class Refiner:
         from synthgen.refine.batches import padded, padded_size, to_batch
         from synthgen.refine.stages import coarse, fine
         from synthgen.training.devices import exactly
+        from synthgen.training.pictures import to_pictures
 
         height, width = windows[0].mask.shape
         size = padded_size((height, width))
@@ -204,8 +205,7 @@ class Refiner:
                 if len(networks) > 1:
                     card, network = networks[1].card, networks[1].network
                     picture = 2 * fine(network, card.config, batch, picture.float())[1] - 1  # type: ignore[arg-type]
-            levels = ((picture.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-            pictures = levels.permute(0, 2, 3, 1).cpu().numpy()
+            pictures = to_pictures(picture)
         return [np.ascontiguousarray(picture[:height, :width]) for picture in pictures]
 
     @cached_property

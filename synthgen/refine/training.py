@@ -30,7 +30,8 @@ from synthgen.report.sheet import save_sheet
 from synthgen.report.stages import stages_sheet
 from synthgen.samples import Image, Sample
 from synthgen.training.devices import Compute, memory_errors
-from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, board, pack_optimizer, unpack_optimizer
+from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, below, board, pack_optimizer, unpack_optimizer
+from synthgen.training.pictures import to_pictures
 from synthgen.training.steps import Clock, DivergedError, check_finite
 from synthgen.training.terminal import Interrupted, terminable, training_progress
 
@@ -302,7 +303,7 @@ class _Loop:
             losses.append(float(torch.stack(list(terms.values())).sum()))
             stages = [batch.normal, batch.stage_a, *self._stages(network, batch)]
             kept.append(_kept(stages[-1], batch))
-            rows += [list(row) for row in zip(*(_pictures(stage) for stage in stages), strict=True)]
+            rows += [list(row) for row in zip(*(to_pictures(stage) for stage in stages), strict=True)]
         titles = ["normal", "stage A", "B1: npcF", "B2: npcF++"][: len(rows[0])]
         sheet = stages_sheet(titles, rows[:_SHOWN])
         save_sheet(self.training.run.path / SHEET, sheet)
@@ -332,8 +333,8 @@ class _Loop:
         if loaded is None:
             return
         tensors, facts = loaded
-        self.network.load_state_dict(_below(tensors, "network."))
-        self.average = {name: value.to(self.fabric.device) for name, value in _below(tensors, "average.").items()}
+        self.network.load_state_dict(below(tensors, "network."))
+        self.average = {name: value.to(self.fabric.device) for name, value in below(tensors, "average.").items()}
         unpack_optimizer(self.optimizer, "optimizer", tensors)
         self.step, self.clock = facts["step"], Clock(facts["seconds"])
 
@@ -363,16 +364,6 @@ def _kept(picture: Tensor, batch: Batch) -> float:
     before = ((batch.stage_a - batch.normal).abs() * batch.mask).sum((1, 2, 3))
     there = before > 0
     return float((change[there] / before[there]).mean()) if there.any() else 1.0
-
-
-def _pictures(values: Tensor) -> list[Image]:
-    """(B, 3, H, W) in [-1, 1] as (H, W, 3) uint8 RGB."""
-    levels = ((values.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return list(levels.permute(0, 2, 3, 1).cpu().numpy())
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _quiet(_: int) -> None:

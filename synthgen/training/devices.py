@@ -57,6 +57,17 @@ def choose_compute(device: str = "auto", precision: str = "fp32", compile: bool 
     return Compute(chosen, precision, compile)
 
 
+def settle(network: torch.nn.Module, device: str) -> torch.device:
+    """Move a trained network to where it is used, in evaluation mode and frozen. Raises UsageError if that is not there."""
+    try:
+        place = torch.device(device)
+        network.to(place).eval().requires_grad_(False)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"--device {device}: not available here ({reason}). Try --device cpu.") from error
+    return place
+
+
 def keep_freed_memory() -> None:
     """Have the allocator keep large blocks, where it is glibc's: giving each back to the system, and getting it again page
     by page in the next step, costs a fifth of a step on a CPU.

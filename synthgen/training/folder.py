@@ -192,6 +192,11 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: Map
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
 class Board:
     """What TensorBoard's writer takes, for where there is none."""
 
