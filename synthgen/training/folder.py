@@ -190,6 +190,12 @@ def unpack_optimizer(optimizer: torch.optim.Optimizer, prefix: str, tensors: Map
             number, _, name = key[len(prefix) + 1 :].partition(".")
             state.setdefault(int(number), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    # files hold tensors in plain order; a fused step takes a parameter and its moments as lying in memory alike
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for name, value in optimizer.state[parameter].items():
+                if value.shape == parameter.shape:
+                    optimizer.state[parameter][name] = torch.empty_like(parameter).copy_(value)
 
 
 def below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
