@@ -78,7 +78,7 @@ def test_what_is_not_there_is_said(tmp_path):
     build_mvtec(tmp_path)
     with pytest.raises(InputDataError, match="Did you mean 'bottle'"):
         open_test_split("mvtec", tmp_path, "botle")
-    with pytest.raises(UsageError, match="rendered"):
+    with pytest.raises(UsageError, match="tray alone"):
         open_test_split("demo", None, "brick")
     with pytest.raises(UsageError, match="Did you mean 'mvtec'"):
         open_test_split("mvtek", tmp_path, "bottle")

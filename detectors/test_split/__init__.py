@@ -5,7 +5,7 @@ Nothing here opens while a detector is being trained (`training`), so no test im
 
 from detectors.test_split.files import LabelledFile, open_test_split
 from detectors.test_split.guard import TestSplitError, training
-from detectors.test_split.masks import read_mask
+from detectors.test_split.masks import image_size, read_mask
 from detectors.test_split.resizing import RULES, resize_mask
 
-__all__ = ["RULES", "LabelledFile", "TestSplitError", "open_test_split", "read_mask", "resize_mask", "training"]
+__all__ = ["RULES", "LabelledFile", "TestSplitError", "image_size", "open_test_split", "read_mask", "resize_mask", "training"]

@@ -53,7 +53,7 @@ def open_test_split(dataset: str, root: Path | None, category: str) -> tuple[Lab
 
     Raises:
         TestSplitError: during training.
-        UsageError: an unknown dataset, or one that has no test split because it is rendered.
+        UsageError: an unknown dataset, or a rendered category that has no test split.
         InputDataError: no such folder or category, another layout, no test images, or masks of which it is not clear which
             image they belong to.
     """
@@ -61,10 +61,7 @@ def open_test_split(dataset: str, root: Path | None, category: str) -> tuple[Lab
     info = dataset_info(dataset)
     folder = resolve_root(dataset, root)
     if folder is None:
-        raise UsageError(
-            f"--dataset {dataset}: {info.title} is rendered and has no test split. "
-            "Evaluate on synthetic anomalies of its held-out images instead: --shards DIR."
-        )
+        folder = _rendered(info, category)
     if info.reader == "folder":
         return _read_folders(info, folder, _own_images(folder, category))
     bases = [base for base in (folder, *(folder / wrapper for wrapper in info.wrappers)) if is_folder(base)]
@@ -77,6 +74,18 @@ def open_test_split(dataset: str, root: Path | None, category: str) -> tuple[Lab
                 return tuple(_labelled(dataset, base, *entry) for entry in visa.split_images(base, category))
     base = _category_base(info, folder, bases, category)
     return _read_folders(info, base, base / category)
+
+
+def _rendered(info: DatasetInfo, category: str) -> Path:
+    """The folder of a rendered dataset's test split."""
+    from detectors.test_split import rendered
+
+    if category != rendered.CATEGORY:
+        raise UsageError(
+            f"--category {printable(category)}: of the {info.title}, {rendered.CATEGORY} alone has a test split. "
+            "Look at synthetic anomalies of held-out images instead: validation.json in the run."
+        )
+    return rendered.demo_test_split()
 
 
 def _category_base(info: DatasetInfo, root: Path, bases: Sequence[Path], category: str) -> Path:

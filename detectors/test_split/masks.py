@@ -58,8 +58,8 @@ def _merged(file: LabelledFile) -> Mask:
     for path, part in zip(file.masks, parts, strict=True):
         if part.shape != parts[0].shape:
             raise _mismatch(path, part.shape, file.masks[0], parts[0].shape)
-    if not _same_aspect(parts[0].shape, image_size := _image_size(file.path)):
-        raise _mismatch(file.masks[0], parts[0].shape, file.path, image_size)
+    if not _same_aspect(parts[0].shape, size := image_size(file.path)):
+        raise _mismatch(file.masks[0], parts[0].shape, file.path, size)
     return np.asarray(np.maximum.reduce(parts), np.uint8)
 
 
@@ -88,7 +88,7 @@ def _binary(decoded: NDArray[np.uint16], half: int) -> Mask:
     return np.asarray((blue > 0) | (green > 0) | (red > 0), np.uint8)
 
 
-def _image_size(path: Path) -> Size:
+def image_size(path: Path) -> Size:
     """(height, width) as the image is read, that is turned as its EXIF data say; from the header alone."""
     try:
         header = check_file(path)

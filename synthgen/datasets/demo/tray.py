@@ -16,7 +16,7 @@ from synthgen.datasets.demo.textures import SIDE, with_sensor_noise
 from synthgen.samples import Image
 
 COLUMNS, ROWS = 3, 2
-_CELL_WIDTH, _CELL_HEIGHT = 152, 228  # pixels
+CELL_WIDTH, CELL_HEIGHT = 152, 228  # pixels
 _WALL_HEIGHT = 22
 _FLOOR = 3.0
 _TABLE, _TRAY = (0.30, 0.30, 0.29), (0.055, 0.085, 0.125)  # linear RGB
@@ -118,8 +118,8 @@ def render_tray(scene: Scene) -> tuple[Image, NDArray[np.uint8]]:
 
 def _place(compartment: int, rule: Rule, place: tuple[float, float], rng: np.random.Generator) -> Part:
     dx, dy = rng.uniform(-rule.jitter, rule.jitter, 2)
-    x = (compartment % COLUMNS - (COLUMNS - 1) / 2) * _CELL_WIDTH + place[0] + dx
-    y = (compartment // COLUMNS - (ROWS - 1) / 2) * _CELL_HEIGHT + place[1] + dy
+    x = (compartment % COLUMNS - (COLUMNS - 1) / 2) * CELL_WIDTH + place[0] + dx
+    y = (compartment // COLUMNS - (ROWS - 1) / 2) * CELL_HEIGHT + place[1] + dy
     angle = rule.turn + rng.uniform(-rule.turn_range, rule.turn_range)
     return Part(compartment, rule.kind, rule.colour, float(x), float(y), float(angle), rng.uniform(0.94, 1.06))
 
@@ -132,11 +132,11 @@ def _warmth(rng: np.random.Generator) -> tuple[float, float, float]:
 def _empty_tray(scene: Scene, rng: np.random.Generator) -> Relief:
     texture = grain(rng, 1.0)  # of the table, and of the moulded plastic
     x, y = _local(scene.x, scene.y, scene.angle, (slice(0, SIDE), slice(0, SIDE)))
-    width, height = COLUMNS * _CELL_WIDTH, ROWS * _CELL_HEIGHT
+    width, height = COLUMNS * CELL_WIDTH, ROWS * CELL_HEIGHT
     outline = parts.rounded_box(x, y, width / 2 + 8, height / 2 + 8, 16)
-    cell_x = _fold(x + width / 2, _CELL_WIDTH)
-    cell_y = _fold(y + height / 2, _CELL_HEIGHT)
-    well = parts.rounded_box(cell_x, cell_y, _CELL_WIDTH / 2 - 5, _CELL_HEIGHT / 2 - 5, 12)
+    cell_x = _fold(x + width / 2, CELL_WIDTH)
+    cell_y = _fold(y + height / 2, CELL_HEIGHT)
+    well = parts.rounded_box(cell_x, cell_y, CELL_WIDTH / 2 - 5, CELL_HEIGHT / 2 - 5, 12)
     walls = np.clip((well + 6) / 7, 0, 1)
     walls = walls * walls * (3 - 2 * walls)
     walls[np.maximum(np.abs(x) - width / 2, np.abs(y) - height / 2) >= 0] = 1  # no wells outside of the tray's rim
