@@ -1,16 +1,18 @@
 """The detectors there are. Each is a package whose module `detector` has what commands need:
 
-LEARNS_ANOMALIES                                whether it learns from anomalies made of the training images
+LEARNS                                          anomalies made of the training images that it learns from unless told
+                                                otherwise (`OnTheFly`); None where it makes its own
 variant(settings)                               in a word, how a run's anomalies come about: a column of comparisons
-warnings(config)                                what a user should know about these settings before a training
+warnings(config, data, options)                 what a user should know before a training
 ABLATION                                        settings of each run of `--ablation`, by name; empty for none
-make_config(preset, dataset, category, changes) its settings: at least size, resized, epochs, backbone, levels
+make_config(preset, dataset, category, changes) its settings: at least size, resized and epochs; with backbone and levels
+                                                where it looks through a frozen network
 parse(settings)                                 settings of a run's configuration
-assemble(config, backbone, compute)             an untrained detector on its device, (B, 3, S, S) RGB 0..255 -> maps, scores
+assemble(config, backbone, compute)             an untrained detector on its device, (B, 3, H, W) RGB 0..255 -> maps, scores
 load_state(model, tensors)                      takes over what a run's model file holds
 prepared(model, data, compute, options, folder) a context: the training data, whose `images` are the held-out ones
 train(model, prepared, run, options, watch, peek)
-peeking(model, files, reading, compute, folder) a context: measures the test split, for `--select test-best`
+explained(model, image)                         pictures of what lies between an image and its map, by name; may be empty
 """
 
 from dataclasses import dataclass
@@ -50,6 +52,12 @@ DETECTORS = {
             "Bi-level Synthesis Quality-guided Anomaly Detection",
             "MaPhC2F/BiSQAD, 2025",
             ("lite", "full", "paper"),
+        ),
+        DetectorInfo(
+            "logical",
+            "LogicAL: reconstruction and localization of edge-manipulated anomalies",
+            "Zhao, 2024",
+            ("paper", "medium", "small", "cpu"),
         ),
     )
 }

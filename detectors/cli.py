@@ -34,7 +34,11 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_hel
 Precision = Annotated[str, typer.Option(help="fp32, or bf16 (scores change slightly).", rich_help_panel=_WHERE)]
 Weights = Annotated[
     list[str] | None,
-    typer.Option(help="backbone=PATH of a checkpoint; backbone=random for an untrained one.", rich_help_panel=_DATA),
+    typer.Option(
+        help="backbone=PATH of a checkpoint; backbone=random for an untrained one. Training logical: pidinet=PATH "
+        "(finds edges; research purposes only).",
+        rich_help_panel=_DATA,
+    ),
 ]
 Batch = Annotated[int, typer.Option("--batch-size", min=1, help="Images at a time.", rich_help_panel=_WHERE)]
 Runs = Annotated[list[Path], typer.Argument(help="Run folders, or folders of runs.")]
@@ -65,7 +69,7 @@ def list_(json: Json = False) -> None:
 
 @app.command(epilog="Run the same command again to resume; the test split stays closed until `detectors eval`.")
 def train(
-    detector: Annotated[str, typer.Argument(help="pbas or bisqad")],
+    detector: Annotated[str, typer.Argument(help="pbas, bisqad or logical")],
     dataset: Annotated[
         str | None, typer.Option(help="mvtec, visa, btad, mpdd, mvtec_loco, madsim, folder or demo.", rich_help_panel=_DATA)
     ] = None,
@@ -80,21 +84,45 @@ def train(
     types: Annotated[
         str | None,
         typer.Option(
-            help="bisqad without --shards: anomalies to learn from, comma-separated (default: auto).", rich_help_panel=_DATA
+            help="bisqad, logical without --shards: anomalies to learn from, comma-separated (default: auto; of logical: "
+            "logical,structural).",
+            rich_help_panel=_DATA,
         ),
     ] = None,
     per_image: Annotated[
         int | None,
-        typer.Option(min=1, help="bisqad without --shards: of each image (and named type); default: 2.", rich_help_panel=_DATA),
+        typer.Option(
+            min=1,
+            help="bisqad, logical without --shards: of each image (and named type); default: 2 and 4.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    edge_generator: Annotated[
+        Path | None,
+        typer.Option(
+            help="logical: a generator of `synthgen train edge-generator`, which draws what edits of edges leave behind. "
+            "Default: runs/edge-generator/DATASET.",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    sam_checkpoint: Annotated[
+        Path | None, typer.Option(help="logical: SAM's weights, which find the parts.", rich_help_panel=_DATA)
     ] = None,
     bit_depth: Annotated[int, typer.Option(min=8, max=16, help="Bits in use of 16-bit files.", rich_help_panel=_DATA)] = 16,
     weights: Weights = None,
     preset: Annotated[
         str | None,
-        typer.Option(help="pbas: reference (the authors' code) or paper. bisqad: lite, full or paper.", rich_help_panel=_HOW),
+        typer.Option(
+            help="pbas: reference (the authors' code) or paper. bisqad: lite, full or paper. logical: paper, medium, small or "
+            "cpu, in size.",
+            rich_help_panel=_HOW,
+        ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="See `detectors list`.", rich_help_panel=_HOW)] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the square that is seen, in pixels.", rich_help_panel=_HOW)] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(help="Side of the square that is seen, in pixels; of logical also HEIGHTxWIDTH.", rich_help_panel=_HOW),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: the preset's.", rich_help_panel=_HOW)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Default: the preset's.", rich_help_panel=_HOW)] = None,
     settings: Annotated[
@@ -148,8 +176,11 @@ def train(
     if select == "test-best" and dataset is None:
         raise UsageError("--select test-best needs --dataset and --root: shards hold no test split.")
     changes = _settings(settings or [])
-    named = {"backbone": backbone, "size": size, "epochs": epochs, "batch_size": batch_size}
+    named = {"backbone": backbone, "size": _size(size), "epochs": epochs, "batch_size": batch_size}
     changes |= {name: value for name, value in named.items() if value is not None}
+    paths = _weights(weights, ("backbone", "pidinet"))
+    learn = _learned(info.name, types, per_image, shards)
+    generator = _generator(info.name, edge_generator, learn, dataset, shards)
     request = TrainRequest(
         detector=info.name,
         preset=preset or info.presets[0],
@@ -159,12 +190,21 @@ def train(
         root=root,
         shards=shards,
         bit_depth=bit_depth,
-        weights=_weights(weights),
+        weights=paths.get("backbone"),
         seeds=tuple(range(seed, seed + (seeds or 1))),
         split_seed=split_seed,
-        options=Options(choose_compute(device, precision, compile_), seed, select, evaluate_every, cache),  # type: ignore[arg-type]
+        options=Options(
+            choose_compute(device, precision, compile_),
+            seed,
+            select,
+            evaluate_every,
+            cache,  # type: ignore[arg-type]
+            generator,
+            Path(paths["pidinet"]) if "pidinet" in paths else None,
+            sam_checkpoint,
+        ),
         out=out,
-        learn=_learned(info.name, types, per_image, shards),
+        learn=learn,
     )
     requests = ablated(request) if ablation else [request]
     say = console().print
@@ -181,7 +221,7 @@ def train(
         typer.echo(run)
     if dataset == "folder" or (shards is not None and dataset is None):
         say(f"next: detectors predict {runs[0]} IMAGES, or detectors eval where there is a test split")
-    elif dataset != "demo":
+    elif dataset != "demo" or category == "tray":
         say(f"next: detectors eval {runs[0] if len(runs) == 1 else ' '.join(map(str, runs)) if ablation else runs[0].parent}")
 
 
@@ -195,11 +235,17 @@ def eval_(
     precision: Precision = "fp32",
     batch: Batch = 8,
     report: Annotated[bool, typer.Option(help="Write report.html.")] = True,
+    maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for score maps as TIFF, as MVTec LOCO's evaluation reads them; with several runs, one in it for each."
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Score the official test split: metrics.json and report.html in each run, a table on stdout."""
     from detectors.comparing import comparison_table, format_markdown, read_results
-    from detectors.evaluate import evaluate, results_json
+    from detectors.evaluate import evaluate, explainer, results_json
     from detectors.loading import load_run
     from detectors.metrics import PROTOCOLS
     from detectors.report import write_report
@@ -214,15 +260,16 @@ def eval_(
     found = find_runs(runs)
     results = []
     for path in found:
-        run = load_run(path, _weights(weights), compute)
+        run = load_run(path, _weights(weights).get("backbone"), compute)
         place = root or (Path(run.config["root"]) if run.config.get("root") else None)
-        evaluation = evaluate(run, place, protocol, compute, batch)
+        own = maps if maps is None or len(found) == 1 else maps / "-".join(path.resolve().parts[-3:])
+        evaluation = evaluate(run, place, protocol, compute, batch, own)
         values = results_json(run, evaluation, compute)
         write_atomically(path / METRICS, values)
         stamp = TEST_STAMP if values["selection"] == "test-best" else ""
         if report:
             write_report(path / REPORT, evaluation, f"{values['detector']} on {values['dataset']}/{values['category']}",
-                         _report_facts(values), stamp)  # fmt: skip
+                         _report_facts(values), stamp, explainer(run))  # fmt: skip
         for name, why in evaluation.missing.items():
             console().print(f"{path}: {name}: {why}")
         results.append(read_results(path))
@@ -254,7 +301,7 @@ def predict(
 
     compute = choose_compute(device, precision)
     files = find_images(images)
-    loaded = load_run(run, _weights(weights), compute)
+    loaded = load_run(run, _weights(weights).get("backbone"), compute)
     predictions, problems = predict(loaded, files, out, compute, batch, pictures)
     if json:
         print_json([asdict(one) for one in predictions])
@@ -278,7 +325,7 @@ def export(
     from synthgen.training.devices import choose_compute
 
     path = out or run / "model.onnx"
-    difference = export_onnx(load_run(run, _weights(weights), choose_compute("cpu")), path)
+    difference = export_onnx(load_run(run, _weights(weights).get("backbone"), choose_compute("cpu")), path)
     typer.echo(path)
     console().print(f"ONNX Runtime's scores differ by at most {difference:.1e}")
 
@@ -302,7 +349,7 @@ def score_samples_(
 
     compute = choose_compute(device, precision)
     path = out or run / "quality.h5"
-    table = score_samples(load_run(run, _weights(weights), compute), shards, compute)
+    table = score_samples(load_run(run, _weights(weights).get("backbone"), compute), shards, compute)
     write_quality(path, table)
     typer.echo(path)
     low, high, middle = table.quality.min(), table.quality.max(), np.median(table.quality)
@@ -330,18 +377,58 @@ def compare(
         typer.echo(format_markdown(rows))
 
 
-def _learned(detector: str, types: str | None, per_image: int | None, shards: Path | None) -> "OnTheFly":
-    """Which anomalies are made of training images."""
+def _learned(detector: str, types: str | None, per_image: int | None, shards: Path | None) -> "OnTheFly | None":
+    """Which anomalies are made of training images; None where a detector makes its own."""
+    from dataclasses import replace
+
     from detectors.catalog import implementation
-    from detectors.data import OnTheFly
     from synthgen.cli.options import names_of
 
+    usual: OnTheFly | None = implementation(detector).LEARNS
     if types is not None or per_image is not None:
-        if not implementation(detector).LEARNS_ANOMALIES:
+        if usual is None:
             raise UsageError(f"--types and --per-image: {detector} makes its own anomalies, of features.")
         if shards is not None:
             raise UsageError("--types and --per-image: with --shards the anomalies are those of the shards.")
-    return OnTheFly(tuple(names_of(types) or ("auto",)), per_image or 2)
+    if usual is None:
+        return None
+    return replace(usual, types=tuple(names_of(types) or usual.types), per_image=per_image or usual.per_image)
+
+
+def _generator(
+    detector: str, given: Path | None, learn: "OnTheFly | None", dataset: str | None, shards: Path | None
+) -> Path | None:
+    """The edge generator: the given one, or the one that `synthgen train edge-generator` has put in its usual place.
+
+    Raises:
+        UsageError: there is none, and the anomalies are to be drawn by one.
+    """
+    from synthgen.anomalies.registry import TYPES
+    from synthgen.training.folder import MODEL
+
+    drawn = learn is not None and any(name in TYPES and TYPES[name].edits_edges for name in learn.types)
+    if given is not None or shards is not None or not drawn:
+        if given is not None and (learn is None or (shards is None and not drawn)):
+            raise UsageError(f"--edge-generator: {detector} learns from no edge edits here (--types logical,structural).")
+        return given
+    usual = Path("runs") / "edge-generator" / str(dataset)
+    if (usual / MODEL).is_file():
+        return usual
+    raise UsageError(
+        f"{detector} learns from edited edges, which a network draws as pictures, and there is none in {usual}. Train it: "
+        f"synthgen train edge-generator --dataset {dataset} ..., or name one with --edge-generator, or give "
+        "--shards of a synthgen build, or --types auto for anomalies that need no network."
+    )
+
+
+def _size(text: str | None) -> int | list[int] | None:
+    """`256`, or `256x320`: height, then width."""
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if not 1 <= len(sides) <= 2 or not all(side.isdecimal() for side in sides):
+        raise UsageError(f"--size {text}: expected pixels, such as 256, or HEIGHTxWIDTH, such as 256x320.")
+    return int(sides[0]) if len(sides) == 1 else [int(side) for side in sides]
 
 
 def _settings(entries: Sequence[str]) -> dict[str, Any]:
@@ -359,14 +446,15 @@ def _settings(entries: Sequence[str]) -> dict[str, Any]:
     return changes
 
 
-def _weights(entries: Sequence[str] | None) -> str | None:
-    """The path (or `random`) of `backbone=PATH`."""
-    path = None
+def _weights(entries: Sequence[str] | None, names: Sequence[str] = ("backbone",)) -> dict[str, str]:
+    """What `--weights NAME=PATH` says, by name; the backbone's may be `random`."""
+    paths = {}
     for entry in entries or ():
-        name, equals, path = entry.partition("=")
-        if name != "backbone" or not equals or not path:
-            raise UsageError(f"--weights {entry}: expected backbone=PATH.")
-    return path
+        name, _, path = entry.partition("=")
+        if name not in names or not path:
+            raise UsageError(f"--weights {entry}: expected {' or '.join(f'{name}=PATH' for name in names)}.")
+        paths[name] = path
+    return paths
 
 
 def _one_each(request: "TrainRequest") -> list[list[str]]:

@@ -27,7 +27,23 @@ _SAME = (
 )
 _ALSO = ("anomalies_sha256",)  # of detectors that learn from some; absent in older files
 _SHOWN = ("dataset", "category", "detector", "preset", "synthesis", "selection", "protocol", "size", "backbone")
-_METRICS = ("image_auroc", "image_ap", "image_f1_max", "pixel_auroc", "pixel_ap", "pixel_f1_max", "au_pro", "au_spro_mean")
+_METRICS = (
+    "image_auroc",
+    "image_auroc_max",
+    "image_auroc_logical",
+    "image_auroc_structural",
+    "image_auroc_mean",
+    "image_ap",
+    "image_f1_max",
+    "pixel_auroc",
+    "pixel_ap",
+    "pixel_f1_max",
+    "au_pro",
+    "au_spro_logical",
+    "au_spro_structural",
+    "au_spro_mean",
+    "au_spro_pooled",
+)
 TEST_BEST = "test-best"
 _NOTE = "* selected on the test split: not an honest estimate, only comparable with numbers made in the same way"
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from detectors.pixels import Reading
 from synthgen.anomalies.registry import AUTO
 from synthgen.datasets import NormalSource, dataset_info, read_normal
+from synthgen.edges.studio import EdgeTools
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.plan import Plan, make_plan, specs_of
 from synthgen.recipe import make_recipe
@@ -108,9 +109,17 @@ class OnTheFly:
 
 
 def from_dataset(
-    dataset: str, root: Path | None, category: str, reading: Reading, split_seed: int = 0, learn: OnTheFly | None = None
+    dataset: str,
+    root: Path | None,
+    category: str,
+    reading: Reading,
+    split_seed: int = 0,
+    learn: OnTheFly | None = None,
+    edges: EdgeTools | None = None,
 ) -> TrainingData:
     """The official normal training images of a category; anomalies are made on the fly.
+
+    Those of the held-out images have the types that are learned, of the mixture that suits the category where none are.
 
     Args:
         dataset: its name.
@@ -119,11 +128,13 @@ def from_dataset(
         reading: how the detector wants its pixels.
         split_seed: another one holds out other images.
         learn: the anomalies of the training images; None for none.
+        edges: draws edge edits, where there are some among them.
 
     Raises:
         InputDataError: no such category, or too few images.
     """
-    plan = _plan(dataset, root, category, reading, OnTheFly(per_image=1, seed=_SEED_OFFSET + split_seed))
+    watched = replace(learn or OnTheFly(), per_image=1, seed=_SEED_OFFSET + split_seed)
+    plan = _plan(dataset, root, category, reading, watched, edges)
     sources = plan.scans[0].categories[0].used
     digests = [_file_digest(source) for source in sources]
     normals, held_out = split(digests, split_seed)
@@ -134,7 +145,7 @@ def from_dataset(
     learned_of: tuple[int, ...] = ()
     if learn is not None:
         places = {sources[i]: k for k, i in enumerate(normals)}
-        part = _only(_plan(dataset, root, category, reading, learn), set(places))
+        part = _only(_plan(dataset, root, category, reading, learn, edges), set(places))
         learned = SynthesisDataset(part)
         each = ((shard, source) for shard in part.shards for source in shard.sources)
         learned_of = tuple(places[source] for shard, source in each for _ in specs_of(part.recipe, shard, source))
@@ -250,7 +261,7 @@ def categories_of(dataset: str, root: Path | None) -> list[str]:
     return [category.name for category in scan(dataset, root).categories if category.used]
 
 
-def _plan(dataset: str, root: Path | None, category: str, reading: Reading, made: OnTheFly) -> Plan:
+def _plan(dataset: str, root: Path | None, category: str, reading: Reading, made: OnTheFly, edges: EdgeTools | None) -> Plan:
     """The plan of the anomalies of a category, at the size at which images are read."""
     recipe = make_recipe(
         {
@@ -262,7 +273,7 @@ def _plan(dataset: str, root: Path | None, category: str, reading: Reading, made
             "seed": made.seed,
         }
     )
-    return make_plan(recipe, {} if root is None else {dataset: root})
+    return make_plan(recipe, {} if root is None else {dataset: root}, edges=edges)
 
 
 def _enough(count: int, what: str) -> None:

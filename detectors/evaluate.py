@@ -1,7 +1,8 @@
 """The test split, scored and measured: the one place where it is opened."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,21 @@ from torch import nn
 
 from detectors import loco
 from detectors.catalog import implementation
-from detectors.loading import LoadedRun
-from detectors.loco import spro_metrics
+from detectors.loading import NONE, LoadedRun
+from detectors.maps import write_maps
 from detectors.metrics import all_metrics
-from detectors.pixels import Reading
+from detectors.pixels import Reading, size_label
 from detectors.results import Evaluation, ScoredImage
 from detectors.test_split import LabelledFile, open_test_split, read_mask
+from synthgen.samples import Image
 from synthgen.training.devices import Compute, memory_errors
 
 _BATCH = 8
 
 
-def evaluate(run: LoadedRun, root: Path | None, protocol: str, compute: Compute, batch: int = _BATCH) -> Evaluation:
+def evaluate(
+    run: LoadedRun, root: Path | None, protocol: str, compute: Compute, batch: int = _BATCH, maps: Path | None = None
+) -> Evaluation:
     """Score the official test split of the run's category.
 
     Args:
@@ -32,6 +36,7 @@ def evaluate(run: LoadedRun, root: Path | None, protocol: str, compute: Compute,
         protocol: `strict` or `paper`.
         compute: where to.
         batch: images at a time.
+        maps: where score maps go as files; None for nowhere.
 
     Raises:
         InputDataError: the test split is not there, or a file of it is unusable.
@@ -39,9 +44,13 @@ def evaluate(run: LoadedRun, root: Path | None, protocol: str, compute: Compute,
     files = open_test_split(run.config["dataset"], root, run.config["category"])
     images = tuple(score_files(run.model, files, run.reading, protocol, compute, batch))
     metrics, missing = all_metrics(images, protocol)
-    if run.config["dataset"] == "mvtec_loco" and run.reading.size == run.reading.resized:
-        more, why = spro_metrics(files, images, _category_folder(files) / loco.CONFIG)
+    metrics |= loco.image_metrics(images)
+    config = _category_folder(files) / loco.CONFIG
+    if (config.is_file() or run.config["dataset"] == "mvtec_loco") and run.reading.size == run.reading.resized:
+        more, why = loco.spro_metrics(files, images, config)
         metrics, missing = metrics | more, missing | why
+    if maps is not None:
+        write_maps(maps, run, files, images)
     return Evaluation(images, metrics, missing, protocol, run.limits)
 
 
@@ -49,10 +58,9 @@ def score_files(
     model: nn.Module, files: Sequence[LabelledFile], reading: Reading, protocol: str, compute: Compute, batch: int = _BATCH
 ) -> Iterator[ScoredImage]:
     """Scored test images, in order."""
-    side = (reading.resized, reading.resized)
     pixels = (reading.read(file.path) for file in files)
     for file, (image, map_, score) in zip(files, score_pixels(model, pixels, compute, batch), strict=True):
-        mask = read_mask(file, side, protocol)
+        mask = read_mask(file, reading.resized, protocol)
         yield ScoredImage(file.name, file.label, file.kind, score, map_, image, None if mask is None else reading.crop(mask))
 
 
@@ -80,6 +88,11 @@ def score_pixels(
         yield from zip(some, maps, scores, strict=True)
 
 
+def explainer(run: LoadedRun) -> Callable[[Image], Mapping[str, Image]]:
+    """Gives the pictures that lie between an image, as the network sees it, and its score map."""
+    return partial(implementation(run.config["detector"]).explained, run.model)
+
+
 def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> dict[str, Any]:
     """What `metrics.json` holds: the numbers, and all that one must know to compare them."""
     config = run.config
@@ -92,10 +105,10 @@ def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> di
         "category": config["category"],
         "protocol": evaluation.protocol,
         "selection": config["selection"],
-        "size": run.reading.size,
+        "size": size_label(run.reading.size),
         "resizing": config["reading"]["resizing"],
         "seed": config["seed"],
-        "backbone": config["settings"]["backbone"],
+        "backbone": config["settings"].get("backbone", NONE),
         "backbone_sha256": config["backbone_sha256"],
         "settings_sha256": config["settings_sha256"],
         "synthesis": implementation(config["detector"]).variant(config["settings"]),

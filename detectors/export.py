@@ -17,7 +17,7 @@ _TOLERANCE = 1e-3
 def export_onnx(run: LoadedRun, path: Path) -> float:
     """Write the detector as ONNX, and compare what ONNX Runtime makes of it with PyTorch.
 
-    The input `image` is (B, 3, S, S) float32 RGB of values 0 to 255, any B; the outputs are `map` (B, S, S) and `score`
+    The input `image` is (B, 3, H, W) float32 RGB of values 0 to 255, any B; the outputs are `map` (B, H, W) and `score`
     (B,). Size and thresholds are in the file's metadata (`detectors`, JSON).
 
     Returns:
@@ -33,11 +33,11 @@ def export_onnx(run: LoadedRun, path: Path) -> float:
         import onnxscript  # noqa: F401  the exporter needs it
     except ImportError as error:
         raise UsageError(f"export needs {error.name}: pip install 'synthgen[export]'.") from error
-    size = run.reading.size
+    height, width = run.reading.size
     model = run.model.cpu()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     model.eval()
-    images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 255
+    images = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0)) * 255
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about its own internals
         program = torch.onnx.export(

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +17,16 @@ import torch
 
 from detectors.catalog import implementation
 from detectors.data import OnTheFly, TrainingData, choose_category, from_dataset, from_shards
-from detectors.loading import backbone_for
-from detectors.pixels import Reading
+from detectors.epochs import Peek
+from detectors.evaluate import score_pixels
+from detectors.loading import NONE, backbone_for
+from detectors.metrics import all_metrics
+from detectors.pixels import Reading, as_size
 from detectors.runs import SEEN, SPLIT
 from detectors.seen import write_seen
 from detectors.test_split import open_test_split, training
 from detectors.training import Options, facts
+from detectors.watching import of_test_split, scored
 from synthgen import __version__
 from synthgen.errors import UsageError
 from synthgen.training.devices import Compute
@@ -44,12 +48,12 @@ class TrainRequest:
         root: the dataset's folder.
         shards: train from these instead.
         bit_depth: of 16-bit files.
-        weights: the backbone's, or `random`.
+        weights: the backbone's, or `random`; None for torchvision's.
         seeds: one run each.
         options: how to train; its seed is replaced by each of `seeds`.
         out: the folder; a run lies in it, or in CATEGORY/seed-N of it where there are several.
         split_seed: another one holds out other images.
-        learn: which anomalies are made of training images, for detectors that learn from some, without shards.
+        learn: which anomalies are made of training images, without shards; None for those of the detector's.
     """
 
     detector: str
@@ -65,7 +69,7 @@ class TrainRequest:
     options: Options
     out: Path | None
     split_seed: int = 0
-    learn: OnTheFly = OnTheFly()  # noqa: RUF009  frozen
+    learn: OnTheFly | None = None
 
 
 def train_all(request: TrainRequest, say: Say, progress: Progress) -> list[Path]:
@@ -152,19 +156,22 @@ def _train_category(request: TrainRequest, several: bool, say: Say, progress: Pr
     started = time.monotonic()
     detector = implementation(request.detector)
     config = detector.make_config(request.preset, request.dataset or "", request.category or "", request.changes)
-    reading = Reading((config.resized, config.resized), config.resized, config.size, request.bit_depth)
+    reading = Reading(as_size(config.resized), as_size(config.resized), as_size(config.size), request.bit_depth)
     if request.shards is not None:
-        learns = detector.LEARNS_ANOMALIES
+        learns = detector.LEARNS is not None
         data = from_shards(request.shards, request.dataset, request.category, reading, request.split_seed, learns)
         config = detector.make_config(
             request.preset, data.dataset, data.category, request.changes
         )  # now that the category is known
-        data = replace(data, reading=replace(data.reading, resized=config.resized))
+        data = replace(data, reading=replace(data.reading, resized=as_size(config.resized)))
     else:
-        learn = request.learn if detector.LEARNS_ANOMALIES else None
-        data = from_dataset(str(request.dataset), request.root, str(request.category), reading, request.split_seed, learn)
+        learn = None if detector.LEARNS is None else request.learn or detector.LEARNS
+        tools = request.options.edge_tools
+        data = from_dataset(
+            str(request.dataset), request.root, str(request.category), reading, request.split_seed, learn, tools
+        )
     _show_card(data, say)
-    for warning in detector.warnings(config):
+    for warning in detector.warnings(config, data, request.options):
         say(f"warning: {warning}")
     compute = request.options.compute
     backbone = backbone_for(config, request.weights)
@@ -174,32 +181,35 @@ def _train_category(request: TrainRequest, several: bool, say: Say, progress: Pr
     with contextlib.ExitStack() as stack:
         for seed, path in zip(request.seeds, folders, strict=True):
             options = replace(request.options, seed=seed)
-            description = _description(request, data, config, options, backbone.weights_sha256)
+            sha256 = NONE if backbone is None else backbone.weights_sha256
+            description = _description(request, data, config, options, sha256)
             with RunFolder(path, description) as run:
                 if run.finished:
                     say(f"{path}: finished before")
                     continue
                 run.write(SPLIT, data.card)
                 if ready is None:
-                    peek = stack.enter_context(_peek(request, data, model, compute, path))
+                    peek = _peek(request, data, model, compute)
                     stack.enter_context(training())
                     ready = stack.enter_context(detector.prepared(model, data, compute, options, path))
-                    say(f"ready after {time.monotonic() - started:.1f} s: features are computed")
+                    say(f"ready to train after {time.monotonic() - started:.1f} s")
                 write_seen(path / SEEN, [data.reading.fit(one.pixels) for one in data.normals[:8]], ready.images)
                 name = f"{data.category}, {detector.variant(config.model_dump())}, seed {seed}"
                 detector.train(model, ready, run, options, lambda *now, name=name: progress(name, *now), peek)
     return folders
 
 
-@contextlib.contextmanager
-def _peek(request: TrainRequest, data: TrainingData, model: Any, compute: Compute, folder: Path) -> Iterator[Any]:
+def _peek(request: TrainRequest, data: TrainingData, model: Any, compute: Compute) -> Peek | None:
     """Opens the test split where `test-best` asks for it; this must be before training begins."""
     if request.options.selection != "test-best":
-        yield None
-        return
-    files = open_test_split(data.dataset, request.root, data.category)
-    with implementation(request.detector).peeking(model, files, data.reading, compute, folder) as peek:
-        yield peek
+        return None
+    kept = of_test_split(open_test_split(data.dataset, request.root, data.category), data.reading)
+
+    def measure() -> dict[str, float]:
+        _, maps, scores = zip(*score_pixels(model, (one.image for one in kept), compute), strict=True)
+        return all_metrics(scored(kept, maps, scores))[0]
+
+    return measure
 
 
 def _folder(request: TrainRequest, data: TrainingData, several: bool, seed: int) -> Path:

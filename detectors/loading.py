@@ -17,6 +17,8 @@ from synthgen.training.devices import Compute
 from synthgen.training.folder import MODEL, load_tensors
 
 _BACKBONE_SEED = 0
+NONE = "none"
+"""Stands for the backbone where a detector has none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +28,7 @@ class LoadedRun:
     Attributes:
         path: its run folder.
         config: the run's configuration.
-        model: takes (B, 3, S, S) float RGB images of values 0 to 255, gives score maps (B, S, S) and scores (B,).
+        model: takes (B, 3, H, W) float RGB images of values 0 to 255, gives score maps (B, H, W) and scores (B,).
         reading: how files become its pixels.
         limits: what its scores mean.
         epoch: after which it was taken.
@@ -42,8 +44,16 @@ class LoadedRun:
     seconds: float
 
 
-def backbone_for(config: Any, weights: str | None) -> Backbone:
-    """The frozen backbone of a detector's settings."""
+def backbone_for(config: Any, weights: str | None) -> Backbone | None:
+    """The frozen backbone of a detector's settings; None where it has none.
+
+    Raises:
+        UsageError: weights were given for nothing.
+    """
+    if not hasattr(config, "backbone"):
+        if weights not in (None, NONE):
+            raise UsageError("--weights backbone: this detector has no backbone.")
+        return None
     if weights == RANDOM:
         torch.manual_seed(_BACKBONE_SEED)  # the same untrained one for training and for use
     return load_backbone(config.backbone, config.levels, weights)
@@ -72,7 +82,7 @@ def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
         raise IntegrityError(f"{path}: its configuration is damaged ({error}). Train again.") from error
     weights = weights or config.get("weights") or (RANDOM if trained_with == RANDOM else None)
     backbone = backbone_for(settings, weights)
-    if backbone.weights_sha256 != trained_with:
+    if backbone is not None and backbone.weights_sha256 != trained_with:
         raise UsageError(
             f"{path} was trained with backbone weights of sha256 {trained_with[:16]}..., "
             f"these have {backbone.weights_sha256[:16]}...: give the others as --weights backbone=PATH."

@@ -1,4 +1,4 @@
-"""AU-sPRO on MVTec LOCO AD: its metric needs the ground truth in its own size, defect by defect."""
+"""What MVTec LOCO AD asks for: kinds of anomalies apart, and AU-sPRO, which needs the truth in its own size, part by part."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,17 +6,44 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from detectors.metrics import MetricError, au_spro_by_kind, read_defects_config
+from detectors.metrics import MetricError, au_spro_by_kind, auroc, read_defects_config
 from detectors.metrics.spro import Channel, DefectSettings
 from detectors.overlays import upscale
 from detectors.results import ScoredImage
-from detectors.test_split import LabelledFile
+from detectors.test_split import LabelledFile, image_size
 from synthgen.errors import InputDataError
 from synthgen.samples import Size
 
 CONFIG = "defects_config.json"
 LIMIT = 0.05
 """Of the false positive rate: the paper's main one."""
+
+
+_KINDS = "_anomalies"  # ends the names of kinds that are measured apart
+
+
+def image_metrics(images: Sequence[ScoredImage]) -> dict[str, float]:
+    """Image AUROC by the largest value of a map, as LOCO's own evaluation takes it, and of each kind of anomaly.
+
+    Returns:
+        `image_auroc_max`; and of kinds such as `logical_anomalies`, each with all normal images, `image_auroc_logical`,
+        `image_auroc_max_logical` and so on, and as `_mean` the means over kinds. Those that have a value.
+    """
+    metrics: dict[str, float] = {}
+    kinds = sorted({one.kind for one in images if one.label and one.kind.endswith(_KINDS)})
+    scores = {"image_auroc": [one.score for one in images], "image_auroc_max": [float(one.map.max()) for one in images]}
+    labels = [one.label for one in images]
+    if None in labels or len(set(labels)) < 2:
+        return metrics
+    metrics["image_auroc_max"] = auroc([int(one or 0) for one in labels], scores["image_auroc_max"])
+    for name, values in scores.items():
+        for kind in kinds:
+            chosen = [k for k, one in enumerate(images) if one.kind == kind or not one.label]
+            own = auroc([int(images[k].label or 0) for k in chosen], [values[k] for k in chosen])
+            metrics[f"{name}_{kind.removesuffix(_KINDS)}"] = own
+        if kinds:
+            metrics[f"{name}_mean"] = float(np.mean([metrics[f"{name}_{kind.removesuffix(_KINDS)}"] for kind in kinds]))
+    return metrics
 
 
 def spro_metrics(
@@ -38,7 +65,7 @@ def spro_metrics(
     if not config.is_file():
         return {}, {"au_spro": f"{config} is missing: it says when a defect counts as found"}
     settings = read_defects_config(config)
-    sizes = [_size(file.path) for file in files]
+    sizes = [image_size(file.path) for file in files]
     try:
         channels = [_channels(file, size, settings) for file, size in zip(files, sizes, strict=True)]
         # two maps of one image's size at a time would do, but thresholds need all of them
@@ -46,7 +73,7 @@ def spro_metrics(
         by_kind = au_spro_by_kind(maps, channels, [file.kind for file in files], (LIMIT,))
     except MetricError as error:
         return {}, {"au_spro": str(error)}
-    return {f"au_spro_{kind.removesuffix('_anomalies')}": values[LIMIT] for kind, values in by_kind.items()}, {}
+    return {f"au_spro_{kind.removesuffix(_KINDS)}": values[LIMIT] for kind, values in by_kind.items()}, {}
 
 
 def _channels(file: LabelledFile, size: Size, settings: dict[int, DefectSettings]) -> list[Channel]:
@@ -65,10 +92,3 @@ def _channels(file: LabelledFile, size: Size, settings: dict[int, DefectSettings
             mask = (pixels == value).astype(np.uint8)
             channels.append((mask, settings[value].saturation(int(mask.sum()))))
     return channels
-
-
-def _size(path: Path) -> Size:
-    from PIL import Image as Pillow
-
-    with Pillow.open(path) as image:
-        return image.height, image.width

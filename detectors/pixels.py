@@ -1,11 +1,13 @@
-"""From files and samples to the square of pixels that a network sees; one object, stored with every run."""
+"""From files and samples to the pixels that a network sees; one object, stored with every run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from detectors.results import ScoreMap
 from synthgen.samples import Image, Mask, Size
 
 RESIZING = "synthgen-area-1"
@@ -14,22 +16,22 @@ RESIZING = "synthgen-area-1"
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How images become pixels: read and resized to `stored`, resized to a square of side `resized`, cropped to `size`.
+    """How images become pixels: read and resized to `stored`, resized to `resized`, cropped to `size`.
 
     Attributes:
-        stored: (height, width) at which images are read; that of shards, else the square of side `resized`.
-        resized: side of a square in pixels; the aspect ratio is not kept.
-        size: side of the centre that is cropped from it.
+        stored: (height, width) at which images are read; that of shards, else `resized`.
+        resized: (height, width) in pixels; the aspect ratio is not kept.
+        size: (height, width) of the centre that is cropped from it.
         bit_depth: how many of a 16-bit file's bits hold data.
     """
 
     stored: Size
-    resized: int
-    size: int
+    resized: Size
+    size: Size
     bit_depth: int = 16
 
     def read(self, path: Path) -> Image:
-        """An image file as the network sees it: (size, size, 3) uint8 RGB.
+        """An image file as the network sees it: (height, width, 3) uint8 RGB.
 
         Raises:
             InputDataError: it cannot be read.
@@ -39,28 +41,42 @@ class Reading:
         return self.fit(read_image(path, self.stored, self.bit_depth)[0])
 
     def fit(self, pixels: Image) -> Image:
-        """An image of size `stored` as the network sees it: (size, size, 3) uint8 RGB."""
+        """An image of size `stored` as the network sees it: (height, width, 3) uint8 RGB."""
         from synthgen.datasets.images import resize
 
-        return np.asarray(self.crop(resize(pixels, (self.resized, self.resized))), np.uint8)
+        return np.asarray(self.crop(resize(pixels, self.resized)), np.uint8)
 
     def fit_mask(self, mask: Mask) -> Mask:
-        """A mask of an image of size `stored`, in the same way: (size, size) uint8 {0, 1}."""
+        """A mask of an image of size `stored`, in the same way: (height, width) uint8 {0, 1}."""
         from detectors.test_split import resize_mask
 
-        return np.asarray(self.crop(resize_mask(mask, (self.resized, self.resized))), np.uint8)
+        return np.asarray(self.crop(resize_mask(mask, self.resized)), np.uint8)
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """(y, x) at which the centre that is kept begins."""
+        return round((self.resized[0] - self.size[0]) / 2), round((self.resized[1] - self.size[1]) / 2)
 
     def crop(self, pixels: Any) -> Any:
-        """The centre of a (resized, resized, ...) array."""
-        start = round((self.resized - self.size) / 2)
-        return np.ascontiguousarray(pixels[start : start + self.size, start : start + self.size])
+        """The centre of a (height, width, ...) array of the size `resized`."""
+        y, x = self.corner
+        return np.ascontiguousarray(pixels[y : y + self.size[0], x : x + self.size[1]])
+
+    def whole(self, map_: ScoreMap) -> ScoreMap:
+        """The score map of the whole image, of size `resized`: what was cropped away scores as the lowest that was seen."""
+        if self.resized == self.size:
+            return map_
+        whole = np.full(self.resized, map_.min(), np.float32)
+        y, x = self.corner
+        whole[y : y + self.size[0], x : x + self.size[1]] = map_
+        return whole
 
     def to_json(self) -> dict[str, Any]:
         """For the run's configuration."""
         return {
             "stored": list(self.stored),
-            "resized": self.resized,
-            "size": self.size,
+            "resized": list(self.resized),
+            "size": list(self.size),
             "bit_depth": self.bit_depth,
             "resizing": RESIZING,
         }
@@ -68,5 +84,15 @@ class Reading:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Reading":
         """What `to_json` wrote."""
-        stored = values["stored"]
-        return cls((int(stored[0]), int(stored[1])), int(values["resized"]), int(values["size"]), int(values["bit_depth"]))
+        return cls(as_size(values["stored"]), as_size(values["resized"]), as_size(values["size"]), int(values["bit_depth"]))
+
+
+def as_size(value: int | Sequence[int]) -> Size:
+    """(height, width) of one number, for a square, or of two."""
+    height, width = (value, value) if isinstance(value, int) else value
+    return int(height), int(width)
+
+
+def size_label(size: Size) -> int | str:
+    """How results name a size: one number for a square, else `HEIGHTxWIDTH`."""
+    return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"

@@ -113,17 +113,6 @@ def predict(
     return predictions, problems
 
 
-def whole_map(map_: ScoreMap, run: LoadedRun) -> ScoreMap:
-    """The score map of the whole image: what was cropped away scores as the lowest that was seen."""
-    reading = run.reading
-    if reading.resized == reading.size:
-        return map_
-    whole = np.full((reading.resized, reading.resized), map_.min(), np.float32)
-    start = round((reading.resized - reading.size) / 2)
-    whole[start : start + reading.size, start : start + reading.size] = map_
-    return whole
-
-
 def _one(run: LoadedRun, file: Path, name: str, map_: ScoreMap, score: float, out: Path | None) -> Prediction:
     threshold, pixel = run.limits.image, run.limits.pixel
     area = float((map_ > pixel).mean())
@@ -131,7 +120,7 @@ def _one(run: LoadedRun, file: Path, name: str, map_: ScoreMap, score: float, ou
     if out is None:
         return result
     image = decode(file.read_bytes(), run.reading.bit_depth)
-    large = upscale(whole_map(map_, run), (image.shape[0], image.shape[1]))
+    large = upscale(run.reading.whole(map_), (image.shape[0], image.shape[1]))
     picture = overlay(image, large, *display_range(run.limits), threshold=pixel)
     _write_png(out / f"{name}_overlay.png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     _write_png(out / f"{name}_mask.png", 255 * prediction_mask(large, pixel))

@@ -3,7 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,13 @@ figcaption { color: #71717a; font-size: 13px }
 """
 
 
-def write_report(path: Path, evaluation: Evaluation, title: str, facts: dict[str, str], stamp: str = "") -> Path:
+Explain = Callable[[Image], Mapping[str, Image]]
+"""Pictures of what lies between an image and its score map, by name."""
+
+
+def write_report(
+    path: Path, evaluation: Evaluation, title: str, facts: dict[str, str], stamp: str = "", explain: Explain | None = None
+) -> Path:
     """Write a report as one file, pictures included.
 
     Args:
@@ -43,6 +49,7 @@ def write_report(path: Path, evaluation: Evaluation, title: str, facts: dict[str
         title: its heading.
         facts: what a reader must know, by name.
         stamp: a warning above everything else, such as that the numbers were selected on the test split.
+        explain: asked about each image that is shown; its pictures stand between the image and the score map.
 
     Raises:
         StorageError: it cannot be written.
@@ -55,7 +62,7 @@ def write_report(path: Path, evaluation: Evaluation, title: str, facts: dict[str
     parts.append('<p class="curves">' + "".join(_img(one, "") for one in curves if one) + "</p>")
     parts += ["<h2>By kind of image</h2>", _kinds(evaluation)]
     for heading, images in _chosen(evaluation):
-        figures = "".join(_figure(one, evaluation) for one in images)
+        figures = "".join(_figure(one, evaluation, explain) for one in images)
         parts.append(f'<h2>{_text(heading)}</h2><div class="images">{figures}</div>')
     parts.append("<p>Outlines: white what the detector marks, green the truth.</p>")
     page = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
@@ -102,13 +109,16 @@ def _kinds(evaluation: Evaluation) -> str:
     return _table(rows, ("kind", "images", "mean score", "called anomalous"))
 
 
-def _figure(one: ScoredImage, evaluation: Evaluation) -> str:
+def _figure(one: ScoredImage, evaluation: Evaluation, explain: Explain | None) -> str:
     limits = limits_of(evaluation)
     threshold = None if evaluation.limits is None else limits.pixel
     picture = overlay(one.image, one.map, *display_range(limits), threshold, one.mask)
     caption = f"{one.name}: {one.kind}, score {one.score:.4f}"
-    both = " ".join(_img(_png(_fit(shown)), caption) for shown in (one.image, picture))
-    return f"<figure>{both}<figcaption>{_text(caption)}</figcaption></figure>"
+    between = explain(one.image) if explain is not None else {}
+    shown = " ".join(_img(_png(_fit(each)), caption) for each in (one.image, *between.values(), picture))
+    caption += f" (image, {', '.join(between)}, scores)" if between else ""
+    style = f' style="width: {(2 + len(between)) * (_SIDE + 4)}px"' if between else ""
+    return f"<figure{style}>{shown}<figcaption>{_text(caption)}</figcaption></figure>"
 
 
 def _histogram(evaluation: Evaluation) -> bytes | None:

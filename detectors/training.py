@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from detectors.caching import Where
 from detectors.results import Limits, ScoredImage
+from synthgen.digests import file_sha256
+from synthgen.edges.model import model_file
+from synthgen.edges.studio import EdgeTools
 from synthgen.errors import UsageError
 from synthgen.training.devices import Compute
 
@@ -30,6 +34,9 @@ class Options:
         selection: `last` epoch; `val`: the epoch that is best on held-out images; `test-best`: on the test split.
         evaluate_every: epochs between evaluations; 0 for about twenty in all.
         cache: where features are kept.
+        edge_generator: draws edge edits, where a detector learns from some; its file or its training's folder.
+        pidinet: weights of the network that finds edges; None for edges that need none.
+        sam: weights of the network that finds regions; None for regions between edges.
         checkpoint_seconds: between checkpoints.
         tensorboard: whether to write its events.
     """
@@ -39,8 +46,18 @@ class Options:
     selection: str = "last"
     evaluate_every: int = 0
     cache: Where = "auto"
+    edge_generator: Path | None = None
+    pidinet: Path | None = None
+    sam: Path | None = None
     checkpoint_seconds: float = 30.0
     tensorboard: bool = True
+
+    @property
+    def edge_tools(self) -> EdgeTools | None:
+        """What edge edits are made with; None without a generator."""
+        if self.edge_generator is None:
+            return None
+        return EdgeTools(self.edge_generator, self.pidinet, self.sam, str(self.compute.device))
 
     def evaluates(self, epoch: int, epochs: int) -> bool:
         """Whether there is an evaluation after this epoch, counted from 1."""
@@ -105,4 +122,12 @@ def facts(options: Options) -> dict[str, Any]:
         "precision": options.compute.precision,
         "compile": options.compute.compile,
         "device": options.compute.device.type,
+        **{f"{name}_sha256": file_sha256(path) for name, path in _files(options).items()},
     }
+
+
+def _files(options: Options) -> dict[str, Path]:
+    """The files of networks that decide what is learned."""
+    generator = None if options.edge_generator is None else model_file(options.edge_generator)
+    named = {"edge_generator": generator, "pidinet": options.pidinet, "sam": options.sam}
+    return {name: path for name, path in named.items() if path is not None}

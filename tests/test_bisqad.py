@@ -25,6 +25,7 @@ from synthgen.training.devices import Compute
 from synthgen.training.folder import load_tensors
 
 SIDE = 32
+READING = Reading((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
 SMALL = ["--weights", "backbone=random", "--size", SIDE, "--device", "cpu", "--batch-size", 4, "--set", "levels=1,2",
          "--set", "keep=8,8", "--set", "pool=4", "--set", "warm_up=1", "--set", "outer_every=1", "--epochs", 3]  # fmt: skip
 BOTH = ["--set", "data_weight=0.5"]
@@ -74,8 +75,7 @@ def test_a_run_has_everything(run):
 
 
 def test_training_anomalies_are_made_of_training_images_alone(root, shards):
-    reading = Reading((SIDE, SIDE), SIDE, SIDE)
-    data = from_dataset("mvtec", root, "bottle", reading, learn=OnTheFly(("spot",), 1))
+    data = from_dataset("mvtec", root, "bottle", READING, learn=OnTheFly(("spot",), 1))
     trained, held = {one.source for one in data.normals}, {one.source for one in data.held_out}
     assert not trained & held
     normals = [one.source for one in data.normals]
@@ -84,11 +84,11 @@ def test_training_anomalies_are_made_of_training_images_alone(root, shards):
         assert sample.spec.source == normals[of]
         np.testing.assert_array_equal(sample.normal, data.normals[of].pixels)
     assert {sample.spec.source for sample in data.anomalies} <= held
-    assert not from_dataset("mvtec", root, "bottle", reading).learned
+    assert not from_dataset("mvtec", root, "bottle", READING).learned
 
 
 def test_features_in_the_cache_are_those_of_the_images(root, tmp_path):
-    data = from_dataset("mvtec", root, "bottle", Reading((SIDE, SIDE), SIDE, SIDE), learn=OnTheFly(("spot", "stain"), 1))
+    data = from_dataset("mvtec", root, "bottle", READING, learn=OnTheFly(("spot", "stain"), 1))
     config = make_config("lite", "mvtec", "bottle", {"size": SIDE, "levels": (1, 2), "keep": (8, 8), "pool": 4})
     compute = Compute(torch.device("cpu"))
     model = assemble(config, backbone_for(config, "random"), compute)
@@ -121,7 +121,7 @@ def test_the_same_seed_gives_the_same_model_and_another_another(shards, run, tmp
 def test_a_training_that_is_killed_resumes_to_the_same_bytes(shards, run, tmp_path):
     script = (
         "import os, signal, sys, torch; torch.set_num_threads(1)\n"
-        "import detectors.bisqad.train as t, detectors.training as o\n"
+        "import detectors.epochs as t, detectors.training as o\n"
         "plain = t.RunFolder.save\n"
         "def save(self, name, *rest):\n"
         "    plain(self, name, *rest)\n"
@@ -224,7 +224,7 @@ def test_very_few_images_still_have_thresholds(normals, tmp_path):
 
 
 def test_what_the_outer_loop_learns_from_is_never_judged_by(root, tmp_path):
-    data = from_dataset("mvtec", root, "bottle", Reading((SIDE, SIDE), SIDE, SIDE), learn=OnTheFly(("spot",), 1))
+    data = from_dataset("mvtec", root, "bottle", READING, learn=OnTheFly(("spot",), 1))
     config = make_config("lite", "mvtec", "bottle", {"size": SIDE, "levels": (1, 2), "keep": (8, 8), "pool": 4})
     compute = Compute(torch.device("cpu"))
     model = assemble(config, backbone_for(config, "random"), compute)

@@ -30,7 +30,7 @@ from synthgen.errors import InputDataError, IntegrityError
 from synthgen.training.folder import load_tensors, save_tensors
 
 SMALL = ["--backbone", "resnet18", "--weights", "backbone=random", "--size", 64, "--device", "cpu"]
-READING = Reading((64, 64), 64, 64)
+READING = Reading((64, 64), (64, 64), (64, 64))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -125,9 +125,10 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(root, run, tmp_path
     out = tmp_path / "killed"
     script = (
         "import detectors.training as t; "
-        "import detectors.pbas.train as p, os, signal; "
-        "save = p._Training._save; "
-        "p._Training._save = lambda self: (save(self), os.kill(os.getpid(), signal.SIGKILL) if self.epoch == 2 else None); "
+        "import detectors.epochs as e, os, signal; "
+        "save = e.RunFolder.save; "
+        "e.RunFolder.save = lambda run, name, tensors, facts: (save(run, name, tensors, facts), "
+        "os.kill(os.getpid(), signal.SIGKILL) if facts['epoch'] == 2 else None); "
         "import detectors.cli as c; "
         "O = t.Options; t.Options = lambda *a, **k: O(*a, **k, checkpoint_seconds=0.0); c.main()"
     )
@@ -197,6 +198,7 @@ def test_eval_measures_and_reports(evaluated):
     assert values["images"] == {"normal": 2, "anomaly": 2}
     assert set(values["metrics"]) == {
         "image_auroc",
+        "image_auroc_max",
         "image_ap",
         "image_f1_max",
         "pixel_auroc",
@@ -386,11 +388,11 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_state(root, tmp_
         "from detectors.pbas.losses import Losses as p_losses\n"
         "class S: epoch = 0\n"
         "state = S()\n"
-        "first = p._Training._epoch\n"
-        "def epoch(self, number, step):\n"
-        "    state.epoch = self.epoch\n"
-        "    return first(self, number, step)\n"
-        "p._Training._epoch = epoch; p.losses = broken\n"
+        "first = p._Training.train_epoch\n"
+        "def epoch(self, number):\n"
+        "    state.epoch = number - 1\n"
+        "    return first(self, number)\n"
+        "p._Training.train_epoch = epoch; p.losses = broken\n"
         "import detectors.cli as c; c.main()\n"
     )
     with start(script, *base) as process:
@@ -507,7 +509,7 @@ def test_commands_are_spread_over_devices():
 
 
 def test_list_and_help():
-    assert {"pbas", "bisqad"} == set(json.loads(detectors("list", "--json").stdout)["detectors"])
+    assert {"pbas", "bisqad", "logical"} == set(json.loads(detectors("list", "--json").stdout)["detectors"])
     assert "wide_resnet50_2" in detectors("list").stdout
     assert "test-best" in detectors("train", "--help").stdout
 

@@ -25,8 +25,9 @@ from detectors.caching import FeatureCache
 from detectors.pbas.config import make_config
 from detectors.pbas.detector import assemble
 from detectors.pbas.model import feature_side
-from detectors.pbas.train import Embedded, Kept, fill, train
+from detectors.pbas.train import Embedded, fill, train
 from detectors.training import Options
+from detectors.watching import Kept
 from synthgen.edges.config import PRESETS as EDGE_PRESETS
 from synthgen.edges.generator import Discriminator, Generator
 from synthgen.edges.losses import pixel_loss
@@ -78,7 +79,8 @@ def training_time(config, weights, precision, epochs):
     caches = [FeatureCache(count, shape, compute.device) for count in (IMAGES, 2 * HELD_OUT)]
     watched = random_images(2 * HELD_OUT, config.size)
     images = tuple(
-        Kept(str(k), k % 2, "random", image, (image[..., 0] > 128).astype("uint8") * (k % 2)) for k, image in enumerate(watched)
+        Kept(str(k), k % 2, "random", str(k), image, (image[..., 0] > 128).astype("uint8") * (k % 2))
+        for k, image in enumerate(watched)
     )
     start = time.monotonic()
     for cache, pictures in zip(caches, (random_images(IMAGES, config.size), watched), strict=True):

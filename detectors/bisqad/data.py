@@ -17,24 +17,13 @@ from detectors.bisqad.model import BiSQAD, choose_channels
 from detectors.caching import FeatureCache, batches, choose_where
 from detectors.data import TrainingData
 from detectors.training import Options
+from detectors.watching import Kept, held_out
 from synthgen.errors import InputDataError
 from synthgen.samples import Image, Mask
 from synthgen.training.devices import Compute, memory_errors
 
 _BATCH = 8
 _CHOOSING_BATCHES = 64  # RealNet's
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """An image that is evaluated again and again while training; `source` is the normal image that it is or was made of."""
-
-    name: str
-    label: int | None
-    kind: str
-    source: str
-    image: Image
-    mask: Mask | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +65,7 @@ def prepared(model: BiSQAD, data: TrainingData, compute: Compute, options: Optio
     Raises:
         InputDataError: there are no anomalies to learn from.
     """
-    fit, size = data.reading.fit, data.reading.size
+    fit, (height, width) = data.reading.fit, data.reading.size
     learned, masks, ids, normal_of = _learned(data)
     if not learned:
         raise InputDataError(
@@ -86,10 +75,10 @@ def prepared(model: BiSQAD, data: TrainingData, compute: Compute, options: Optio
     with memory_errors("while computing features"), contextlib.ExitStack() as stack:
         model.features.select(choose_channels(_pairs(model, data, learned, masks, normal_of, compute), model.config.channels))
         with torch.inference_mode():
-            levels = model.features(torch.zeros(1, 3, size, size, device=compute.device))
+            levels = model.features(torch.zeros(1, 3, height, width, device=compute.device))
         shapes = tuple(tuple(level.shape[1:]) for level in levels)
         length = (sum(int(np.prod(shape)) for shape in shapes),)
-        kept = tuple(_kept(data))
+        kept = held_out(data)
         counts = (len(data.normals), len(learned), len(kept))
         where = choose_where(options.cache, sum(counts), length, compute.device)
         caches = []
@@ -158,13 +147,3 @@ def _pairs(
                 stacked = torch.from_numpy(np.stack(pictures))
                 found.append([level.float() for level in model.features.all_channels(to_input(stacked, compute))])
             yield found[0], found[1], torch.from_numpy(np.stack([masks[k] for k in some])).to(compute.device)
-
-
-def _kept(data: TrainingData) -> Iterator[Kept]:
-    for one in data.held_out:
-        image = data.reading.fit(one.pixels)
-        yield Kept(one.source, 0, "good", one.source, image, np.zeros(image.shape[:2], np.uint8))
-    for sample in data.anomalies:
-        spec = sample.spec
-        image, mask = data.reading.fit(sample.image), data.reading.fit_mask(sample.mask)
-        yield Kept(spec.sample_id, 1, spec.type, spec.source, image, mask)

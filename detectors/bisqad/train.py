@@ -1,8 +1,6 @@
 """Training BiSQAD (MaPhC2F, section 3.3): the base model in the inner loop, qualities and data weights in the outer one."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,24 +13,19 @@ from detectors.bisqad.data import Prepared
 from detectors.bisqad.model import BiSQAD, Output, RealNet, criteria, score_maps
 from detectors.bisqad.outer import auc_loss, influences, outer_gradients, smooth_maximum, update
 from detectors.bisqad.sqe import Estimator, LossTrack, sample_weights, targets
-from detectors.metrics import all_metrics
+from detectors.epochs import Peek, train_epochs
 from detectors.results import ScoredImage
-from detectors.training import Best, Options, Watch, limits_from, selection_score
+from detectors.training import Options, Watch
+from detectors.watching import scored
 from synthgen.errors import UsageError
-from synthgen.training.devices import memory_errors
-from synthgen.training.folder import CHECKPOINT, MODEL, Board, RunFolder, below, board, pack_optimizer, unpack_optimizer
-from synthgen.training.steps import Clock, DivergedError, check_finite, generator, order
-from synthgen.training.terminal import Interrupted
+from synthgen.training.folder import RunFolder, below, pack_optimizer, unpack_optimizer
+from synthgen.training.steps import check_finite, generator, order
 
 QUALITY = "samples.json"
-_SELECTED_BY = ("image_auroc", "pixel_auroc", "pixel_ap")
 _SCORED_AT_ONCE = 16
 _ESTIMATED_AT_ONCE = 256
 _OUTER_SHARE = 0.5  # of an epoch's batches that an outer loop looks at, so that it costs less than half an epoch of five
 _VALIDATION = 8  # normal images, and as many anomalies, in the loss of an outer step
-
-Peek = Callable[[BiSQAD], dict[str, float]]
-"""Evaluates on the test split, for `test-best` alone; `detectors eval` does it otherwise."""
 
 
 def train(
@@ -43,30 +36,15 @@ def train(
     watch: Watch = lambda epoch, epochs, measured: None,
     peek: Peek | None = None,
 ) -> None:
-    """Train `model.base`, from the run's checkpoint where there is one, and write the run's model.
-
-    Args:
-        model: the detector; its base is initialised here.
-        prepared: its training data.
-        run: where to.
-        options: how.
-        watch: hears of every epoch.
-        peek: measures the test split, if `options.selection` is `test-best`.
-
-    Raises:
-        DivergedError: a loss was no number; the checkpoint of the last good epoch is kept.
-        StorageError: the folder cannot be written.
-        UsageError: the device has too little memory.
-    """
-    with memory_errors("while training"), board(run.path, options.tensorboard) as events:
-        _Training(model, prepared, run, options, peek).go(watch, events)
+    """Train `model.base`, which is initialised here; see `train_epochs`."""
+    train_epochs(_Training(model, prepared, options), model.config.epochs, run, options, watch, peek)
 
 
 class _Training:
-    """One training in the works."""
+    """One training in the works, see `detectors.epochs.Work`."""
 
-    def __init__(self, model: BiSQAD, data: Prepared, run: RunFolder, options: Options, peek: Peek | None) -> None:
-        self.model, self.config, self.data, self.run, self.options, self.peek = model, model.config, data, run, options, peek
+    def __init__(self, model: BiSQAD, data: Prepared, options: Options) -> None:
+        self.model, self.config, self.data, self.options = model, model.config, data, options
         self.device = options.compute.device
         torch.manual_seed(options.seed)
         fresh = RealNet(self.config)
@@ -79,11 +57,19 @@ class _Training:
         self.estimator.load_state_dict(Estimator(data.pooled.shape[1]).state_dict())
         self.data_weights, self.moments = torch.ones(count), torch.zeros(3, count)
         self.quality = torch.full((count,), 0.5)
-        self.best = Best()
-        self.epoch = 0
-        self.clock = Clock()
+        self.epochs_done = 0
         self.fits = 0
         self.validation, self.judged = _divided(data)
+
+    def begin(self) -> None:
+        pass
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One epoch, and the outer loop after it where it is due."""
+        measured = self._epoch(epoch)
+        check_finite(measured, epoch)
+        self.epochs_done = epoch
+        return measured | self._outer()
 
     @property
     def _loops(self) -> bool:
@@ -95,37 +81,9 @@ class _Training:
     @property
     def _lambdas(self) -> tuple[float, float]:
         """Weights of quality and of data weights; both 0 in the warm-up."""
-        if self.epoch < self.config.warm_up:
+        if self.epochs_done < self.config.warm_up:
             return 0.0, 0.0
         return (self.config.sqe_weight if self.config.sqe else 0.0), self.config.data_weight
-
-    def go(self, watch: Watch, events: Board) -> None:
-        epochs = self.config.epochs
-        self._resume()
-        self.run.cut_log(self.epoch + 1)
-        saved, good = time.monotonic(), (self._copied(), self._facts())
-        try:
-            while self.epoch < epochs:
-                measured = self._epoch(self.epoch + 1)
-                check_finite(measured, self.epoch + 1)
-                self.epoch += 1
-                measured |= self._outer()
-                check_finite(measured, self.epoch)
-                if self.options.evaluates(self.epoch, epochs):
-                    measured |= self._evaluate()
-                good = self._copied(), self._facts()
-                self.run.log({"epoch": self.epoch, "seconds": round(self.clock.seconds, 3)} | measured)
-                for name, value in measured.items():
-                    events.add_scalar(name, value, self.epoch)
-                watch(self.epoch, epochs, measured)
-                if time.monotonic() - saved > self.options.checkpoint_seconds and self.epoch < epochs:
-                    self.run.save(CHECKPOINT, *good)
-                    saved = time.monotonic()
-        except (DivergedError, Interrupted):
-            if good[1]["epoch"]:
-                self.run.save(CHECKPOINT, *good)
-            raise
-        self._finish()
 
     def _epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the training images; the mean losses."""
@@ -189,13 +147,13 @@ class _Training:
     def _outer(self) -> dict[str, float]:
         """Fit the estimator to the losses so far, and improve it and the data weights by held-out images."""
         config = self.config
-        due = self.epoch >= config.warm_up and (self.epoch - config.warm_up) % config.outer_every == 0
+        due = self.epochs_done >= config.warm_up and (self.epochs_done - config.warm_up) % config.outer_every == 0
         if not due or not (config.sqe or self._loops):
             return {}
         measured = {}
         if config.sqe:
             wanted = targets(self.relative.mean, config.sqe_target, config.loss_scaling)
-            random = generator(self.options.seed, "estimator", self.epoch)
+            random = generator(self.options.seed, "estimator", self.epochs_done)
             error = self.estimator.fit(
                 self.data.pooled.to(self.device), wanted, config.sqe_rate, config.sqe_epochs, _ESTIMATED_AT_ONCE, random
             )
@@ -215,13 +173,13 @@ class _Training:
         """One outer loop (section 6.3); the mean validation loss after the inner steps."""
         base, config = self.model.base.eval(), self.config
         params = {name: value.detach() for name, value in base.named_parameters()}
-        every = list(self._batches(self.epoch))
+        every = list(self._batches(self.epochs_done))
         layer = list(self.estimator.parameters())
         gradient = torch.zeros_like(self.data_weights)
         moves = [torch.zeros_like(parameter) for parameter in layer]
         seen: list[float] = []
         count = max(1, round(_OUTER_SHARE * len(every)))
-        for number, (normals, learned) in enumerate(every[:count], self.epoch * count):
+        for number, (normals, learned) in enumerate(every[:count], self.epochs_done * count):
             features, clean, masks, synthetic = self._read(normals, learned)
             own = self.data_weights[learned].clone().requires_grad_()
             quality = self.estimator(self.data.pooled[learned].to(self.device))
@@ -263,62 +221,48 @@ class _Training:
         labels = torch.tensor([bool(self.data.images[row].label) for row in rows])
         return self.data.levels(self.data.watched[torch.tensor(rows)]), labels.to(self.device)
 
-    def _evaluate(self) -> dict[str, float]:
-        """Metrics on held-out images, and on the test split where it was asked for; keeps the best state."""
-        measured, _ = all_metrics(self._scored())
+    def selectable(self) -> dict[str, Tensor]:
         # the estimator is that of the last fit, whatever epoch detects best
-        state = {name: value for name, value in self.model.state_of_run().items() if not name.startswith("estimator.")}
-        if self.options.selection == "val":
-            self.best.offer(selection_score(measured, _SELECTED_BY), self.epoch, state)
-        named = {f"val_{name}": value for name, value in measured.items()}
-        if self.peek is not None:
-            seen = self.peek(self.model)
-            self.best.offer(selection_score(seen, _SELECTED_BY[:2]), self.epoch, state)
-            named |= {f"test_{name}": value for name, value in seen.items()}
-        return named
+        return {name: value for name, value in self.model.state_of_run().items() if not name.startswith("estimator.")}
 
-    def _scored(self) -> list[ScoredImage]:
+    def select(self, state: dict[str, Tensor]) -> None:
+        self.model.load_state_of_run(self.model.state_of_run() | state)
+
+    def state_of_run(self) -> dict[str, Tensor]:
+        return self.model.state_of_run()
+
+    def finish(self, run: RunFolder) -> None:
+        run.write(QUALITY, self._samples())
+
+    def scored(self) -> list[ScoredImage]:
         """What the detector says about held-out images, but for those that are the outer loop's."""
         data, rows = self.data, self.judged
         self.model.base.eval()
-        scored: list[ScoredImage] = []
+        every: list[ScoredImage] = []
         with torch.inference_mode(), self.options.compute.autocast():
             for start in range(0, len(rows), _SCORED_AT_ONCE):
                 some = rows[start : start + _SCORED_AT_ONCE]
                 maps, scores = self.model.score(data.levels(data.watched[torch.tensor(some)]))
-                for k, map_, score in zip(some, maps.float().cpu().numpy(), scores.tolist(), strict=True):
-                    one = data.images[k]
-                    scored.append(ScoredImage(one.name, one.label, one.kind, score, map_, one.image, one.mask))
-        return scored
+                every += scored([data.images[k] for k in some], maps.float().cpu().numpy(), scores.tolist())
+        return every
 
-    def _tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint holds."""
+    def tensors(self) -> dict[str, Tensor]:
         tensors = {f"model.{name}": value for name, value in self.model.state_of_run().items()}
-        tensors |= {f"best.{name}": value for name, value in self.best.state.items()}
         tensors |= {f"track.{name}": value for name, value in self.track.state_dict().items()}
         tensors |= {f"relative.{name}": value for name, value in self.relative.state_dict().items()}
         tensors |= {f"anomaly_track.{name}": value for name, value in self.anomaly_track.state_dict().items()}
         tensors |= {"data_weights": self.data_weights, "moments": self.moments, "quality": self.quality}
         return tensors | pack_optimizer(self.optimizer, "optimizer")
 
-    def _copied(self) -> dict[str, Tensor]:
-        return {name: value.detach().clone() for name, value in self._tensors().items()}
+    def facts(self) -> dict[str, Any]:
+        return {"fits": self.fits}
 
-    def _facts(self) -> dict[str, Any]:
-        best = [self.best.score, self.best.epoch] if self.best.epoch else None
-        return {"epoch": self.epoch, "best": best, "fits": self.fits, "seconds": self.clock.seconds}
-
-    def _resume(self) -> None:
-        """Go back to the checkpoint, if there is one."""
-        loaded = self.run.load(CHECKPOINT)
-        if loaded is None:
-            return
-        tensors, state = loaded
+    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         before = below(tensors, "model.")
         if any(not torch.equal(before[name], value.cpu()) for name, value in self.model.state_of_run().items()
                if name.startswith("features.")):  # fmt: skip
             raise UsageError(
-                f"{self.run.path}: its checkpoint looks at other channels than are chosen here, on another device or with "
+                "the run's checkpoint looks at other channels than are chosen here, on another device or with "
                 "other libraries. Go on where it began, or choose another --out."
             )
         self.model.load_state_of_run(before)
@@ -327,25 +271,7 @@ class _Training:
         self.anomaly_track.load_state_dict(below(tensors, "anomaly_track."))
         self.data_weights, self.moments, self.quality = (tensors[name] for name in ("data_weights", "moments", "quality"))
         unpack_optimizer(self.optimizer, "optimizer", tensors)
-        if state["best"] is not None:
-            kept = {name: value.to(self.device) for name, value in below(tensors, "best.").items()}
-            self.best = Best(state["best"][0], state["best"][1], kept)
-        self.epoch, self.fits, self.clock = state["epoch"], state["fits"], Clock(state["seconds"])
-
-    def _finish(self) -> None:
-        """Take the selected state, choose thresholds, and write the model; the checkpoint is no longer needed."""
-        chosen = self.epoch
-        if self.best.epoch:
-            self.model.load_state_of_run(self.model.state_of_run() | self.best.state)
-            chosen = self.best.epoch
-        scored = self._scored()
-        limits = limits_from([one for one in scored if one.label == 0])
-        measured, missing = all_metrics(scored)
-        facts = {"epoch": chosen, "seconds": round(self.clock.seconds, 3)}
-        self.run.write("validation.json", {"metrics": measured, "missing": missing, **facts})
-        self.run.write(QUALITY, self._samples())
-        self.run.save(MODEL, self.model.state_of_run(), {**facts, "limits": asdict(limits)})
-        (self.run.path / CHECKPOINT).unlink(missing_ok=True)
+        self.epochs_done, self.fits = facts["epoch"], facts["fits"]
 
     def _samples(self) -> dict[str, Any]:
         """What was learned about each anomaly, for `detectors score-samples`."""

@@ -20,10 +20,10 @@ from synthgen.anomalies.contract import (
     TypeSettings,
 )
 from synthgen.anomalies.subject import Subject
-from synthgen.edges.editing import EdgeMap, Edit, Odds, Placement, Scene, Shape, draw_edit, edited, grown, regions_area
-from synthgen.edges.studio import Workbench, draw_pictures, fit, fit_mask
+from synthgen.edges.editing import Donors, EdgeMap, Edit, Odds, Placement, Scene, Shape, draw_edit, edited, grown, regions_area
+from synthgen.edges.studio import EdgeTools, Workbench, draw_pictures, fit, fit_mask, studio
 from synthgen.edges.truth import Truth, find_truth, structural_difference, visible_change
-from synthgen.samples import Image, Mask
+from synthgen.samples import Image, Mask, NormalImage
 
 _SEAM, _SEAM_BLUR = 2, 1.0  # pixels at the generator's size around a mask, where generated turns into real
 _LEAST_ON_OBJECT = 0.5  # share of a mask
@@ -173,7 +173,9 @@ def _rendered(subject: Subject, bench: Workbench, params: EdgeParams, area: Mask
     difference = _levels(truth.difference, size) if params.keep_difference else None
     if params.mode == "paper":
         return _whole(subject, fit(picture, size), fit_mask(truth.mask, size), fit(_normal(bench), size), difference)
-    part = _composite(subject, bench, truth.mask, picture)
+    changed = _composite(subject.pixels, bench, truth.mask, picture)
+    core = fit_mask(truth.mask, size)
+    part = finish(subject.pixels, (0, 0, *size), changed, core, _joined(core, subject.pixels, changed))
     return Rendered(part.box, part.patch, part.mask, difference=difference)
 
 
@@ -195,17 +197,38 @@ def _whole(subject: Subject, picture: Image, mask: Mask, generated: Image, diffe
     return Rendered(part.box, part.patch, part.mask, generated=generated, difference=difference)
 
 
-def _composite(subject: Subject, bench: Workbench, mask: Mask, picture: Image) -> Rendered:
+def redrawn(normal: NormalImage, masks: Sequence[Mask], tools: EdgeTools) -> list[Image]:
+    """A normal image with what lies in each mask drawn by the generator, from unedited edges.
+
+    What an edit leaves behind when nothing was edited: the generator's texture, and the seam. Who learns to find edits needs
+    such images as normal ones, or learns to find these.
+
+    Args:
+        normal: the image.
+        masks: (H, W) uint8 {0, 1} each, of the image's size.
+        tools: the generator, and what finds edges.
+
+    Returns:
+        (H, W, 3) uint8 RGB for each mask.
+    """
+    here = studio(tools)
+    bench = Workbench(here.scene(normal), Donors((), _nobody), here)
+    return [_composite(normal.pixels, bench, fit_mask(mask, here.size), _normal(bench)) for mask in masks]
+
+
+def _nobody(name: str) -> Scene:
+    raise LookupError(f"{name} lends no edges: nothing is edited here")
+
+
+def _composite(pixels: Image, bench: Workbench, mask: Mask, picture: Image) -> Image:
     """What has changed, put into the real picture: its colours matched around it, its seam blurred."""
-    size, scale = (subject.pixels.shape[0], subject.pixels.shape[1]), bench.scene.scale
+    size, scale = (pixels.shape[0], pixels.shape[1]), bench.scene.scale
     share = cv2.GaussianBlur(grown(mask, _SEAM * scale).astype(np.float32), (0, 0), max(_SEAM_BLUR * scale, 0.5))
     ring = grown(mask, _RING * scale) & (1 - grown(mask, _SEAM * scale))
-    matched = _matched(picture, _normal(bench), fit(subject.pixels, mask.shape), ring)
+    matched = _matched(picture, _normal(bench), fit(pixels, mask.shape), ring)
     share = np.clip(cv2.resize(share, size[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)[..., None]
-    new = share * fit(matched, size) + (1 - share) * subject.pixels
-    changed = np.where(share > 1 / 512, np.rint(new), subject.pixels).astype(np.uint8)
-    core = fit_mask(mask, size)
-    return finish(subject.pixels, (0, 0, *size), changed, core, _joined(core, subject.pixels, changed))
+    new = share * fit(matched, size) + (1 - share) * pixels
+    return np.where(share > 1 / 512, np.rint(new), pixels).astype(np.uint8)
 
 
 def _joined(core: Mask, before: Image, after: Image) -> Mask:

@@ -6,22 +6,20 @@ The outer loop's share is its time over that of `outer_every` epochs; the goal i
 """
 
 import argparse
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from detectors.backbones import load_backbone
 from detectors.bisqad.config import make_config
-from detectors.bisqad.data import Kept, Prepared
+from detectors.bisqad.data import Prepared
 from detectors.bisqad.detector import assemble
 from detectors.bisqad.train import _Training
 from detectors.caching import FeatureCache
 from detectors.training import Options
+from detectors.watching import Kept
 from synthgen.training.devices import choose_compute
-from synthgen.training.folder import RunFolder
 
 
 def made_up(model, images, device):
@@ -71,11 +69,10 @@ def main():
     config = make_config(given.preset, "", "", changes)
     model = assemble(config, load_backbone(given.backbone, config.levels, "random"), compute)
     data = made_up(model, given.images, compute.device)
-    with tempfile.TemporaryDirectory() as folder, RunFolder(Path(folder) / "run", {}) as run:
-        training = _Training(model, data, run, Options(compute, tensorboard=False), None)
-        training._epoch(1)
-        epoch = min(seconds(lambda: training._epoch(2), compute.device) for _ in range(2))
-        outer = min(seconds(training._outer, compute.device) for _ in range(2))
+    training = _Training(model, data, Options(compute, tensorboard=False))
+    training._epoch(1)
+    epoch = min(seconds(lambda: training._epoch(2), compute.device) for _ in range(2))
+    outer = min(seconds(training._outer, compute.device) for _ in range(2))
     steps = -(-given.images // (config.batch_size // 2))
     parameters = sum(value.numel() for value in model.base.parameters())
     print(f"{given.preset}, {given.backbone}, {given.size} px, batch {config.batch_size}: {parameters / 1e6:.1f} M parameters")

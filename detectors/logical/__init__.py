@@ -1,0 +1,1 @@
+"""The LogicAL localizer: reconstruction and localization, trained on edge-manipulated anomalies."""

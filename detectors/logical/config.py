@@ -1,0 +1,112 @@
+"""What the LogicAL localizer can be told, and its presets: one network in four sizes."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from synthgen.errors import UsageError, suggest
+
+Positive = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=100)]
+
+
+class LogicalConfig(BaseModel):
+    """Settings of LogicAL's localizer (Zhao, 2024), whose networks follow OmniAL (Zhao, 2023).
+
+    Attributes:
+        size: (height, width) that the network sees, in pixels, multiples of 32 (LogicAL: 256 x 256, VisA 256 x 320). Images
+            are resized to it without keeping their aspect ratio.
+        epochs: passes over the training images (LogicAL: 300).
+        batch_size: images per step (LogicAL: 15 at 256 x 256, 12 at 256 x 320).
+        rec_width: channels of the first level of the reconstruction sub-network (DRAEM: 128).
+        seg_width: likewise of the localization sub-network (DRAEM: 64).
+        rate: learning rate of Adam (LogicAL: 1e-4).
+        decay: factor on it after 80 % and again after 90 % of the epochs (DRAEM: 0.2).
+        anomaly_share: of a batch; half, since nobody says.
+        generated_share: of a batch: normal images as the edge generator draws them, so that its texture is no sign of an
+            anomaly. Where there are none, real ones take their place. The rest of a batch are real normal images.
+        jnd_weight: of the loss of just noticeable differences, beside that of the image.
+        edge_weight: of the loss of edges.
+        edge_low, edge_high: strengths, 0 to 1, below which a pixel has no edge and from which on it has one.
+        jitter: how much brightness, contrast and saturation of a training image vary to either side; None: 0.1 for VisA,
+            else 0.
+        hue_jitter: likewise its hue, as a share of the circle; None: 0.02 for VisA, else 0.
+        warp: largest shift of the control points of a thin-plate-spline warp, as a share of the side; None: 0.05 for MADsim,
+            else 0.
+        pool: side of the windows, in pixels, an odd number, whose largest mean score is an image's score (DRAEM: 21).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: tuple[Side, Side] = (256, 256)
+    epochs: Positive = 300
+    batch_size: Annotated[int, Field(ge=2)] = 15
+    rec_width: Annotated[int, Field(ge=4, le=256)] = 128
+    seg_width: Annotated[int, Field(ge=2, le=256)] = 64
+    rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.2
+    anomaly_share: Share = 0.5
+    generated_share: Share = 0.25
+    jnd_weight: Weight = 1.0
+    edge_weight: Weight = 1.0
+    edge_low: Share = 0.1
+    edge_high: Share = 0.3
+    jitter: Annotated[float, Field(ge=0, lt=1)] | None = None
+    hue_jitter: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    warp: Annotated[float, Field(ge=0, le=0.2)] | None = None
+    pool: Positive = 21
+
+    @property
+    def resized(self) -> tuple[int, int]:
+        """(height, width) that an image is resized to: nothing is cropped."""
+        return self.size
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "medium": {"rec_width": 64, "seg_width": 32},
+    "small": {"rec_width": 32, "seg_width": 16},
+    "cpu": {"rec_width": 16, "seg_width": 8, "size": (128, 128), "batch_size": 8, "rate": 1e-3, "pool": 11},
+}
+_OF_DATASET: dict[str, dict[str, Any]] = {
+    "visa": {"jitter": 0.1, "hue_jitter": 0.02},
+    "madsim": {"warp": 0.05},
+}
+_NO_AUGMENTATION = {"jitter": 0.0, "hue_jitter": 0.0, "warp": 0.0}
+
+
+def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any]) -> LogicalConfig:
+    """A preset with changes.
+
+    Args:
+        preset: `paper`, `medium`, `small` or `cpu`.
+        dataset: decides the augmentation, where nothing else is asked for.
+        category: nothing depends on it.
+        changes: fields of `LogicalConfig`; `size` may be one number, for a square.
+
+    Raises:
+        UsageError: no such preset or field, or a value that makes no sense.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"--preset {preset}: there is no such preset.{suggest(preset, list(PRESETS))}")
+    fields = LogicalConfig.model_fields
+    if unknown := [name for name in changes if name not in fields]:
+        raise UsageError(f"--set {unknown[0]}: logical has no such setting.{suggest(unknown[0], list(fields))}")
+    values = _NO_AUGMENTATION | _OF_DATASET.get(dataset, {}) | PRESETS[preset]
+    values |= {name: value for name, value in changes.items() if value is not None or name not in _NO_AUGMENTATION}
+    if isinstance(values.get("size"), int):
+        values["size"] = (values["size"], values["size"])
+    try:
+        config = LogicalConfig.model_validate(values)
+    except ValidationError as error:
+        lines = [f"--set {'.'.join(map(str, e['loc'])) or '?'}: {e['msg']}" for e in error.errors()]
+        raise UsageError("\n".join(lines)) from error
+    if config.edge_low > config.edge_high:
+        raise UsageError(f"edge_low {config.edge_low} is larger than edge_high {config.edge_high}.")
+    if config.anomaly_share + config.generated_share > 1:
+        raise UsageError("anomaly_share and generated_share are more than a whole batch together.")
+    if config.pool % 2 == 0 or config.pool > min(config.size):
+        raise UsageError(f"pool {config.pool}: expected an odd number of at most {min(config.size)}, the image's side.")
+    return config
