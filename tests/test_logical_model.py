@@ -10,7 +10,7 @@ from detectors.logical.augmentation import augmented, jittered
 from detectors.logical.config import PRESETS, LogicalConfig, make_config
 from detectors.logical.losses import Wanted, edge_loss, focal_loss, likeness_loss, losses, similarity
 from detectors.logical.model import LogicAL, explained, pooled
-from detectors.logical.network import Attention, DiffNeck, Localization, Reconstruction
+from detectors.logical.network import Attention, DiffNeck, InstanceNorm, Localization, Reconstruction
 from detectors.logical.train import rate_at
 from synthgen.errors import UsageError
 
@@ -79,6 +79,14 @@ def test_attention_is_what_it_says():
     spread[..., ::2, ::2] = weights["far.weight"]
     far = functional.conv2d(planes, spread, weights["far.bias"], padding=2)
     torch.testing.assert_close(attention(x), y * torch.sigmoid(near + 0.1 * far))
+
+
+def test_both_ways_of_normalising_agree():
+    norm, x = InstanceNorm(3).double(), 7 * uniform(2, 3, 5, 6)
+    norm.load_state_dict({"weight": torch.tensor([1.0, 2, 3]), "bias": torch.tensor([0.0, 1, 2])})
+    training, scoring = norm.train()(x), norm.eval()(x)
+    torch.testing.assert_close(training, scoring)
+    torch.testing.assert_close(scoring.mean((2, 3)), torch.tensor([[0.0, 1, 2]] * 2).double())
 
 
 def test_the_neck_sees_differences_and_gradients():

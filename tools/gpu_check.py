@@ -1,4 +1,4 @@
-"""Checks that need a GPU: training PBAS on it, scoring with it, edge generators, refinement; does it say what the CPU says?
+"""Checks that need a GPU: PBAS, the localizer, edge generators, refinement: does it say what the CPU says, and how fast?
 
     python tools/gpu_check.py                        random weights, random images: times, and agreement with the CPU
     python tools/gpu_check.py --weights FILE --root MVTEC --category bottle      a real category as well
@@ -22,6 +22,8 @@ import torch
 
 from detectors.backbones import load_backbone
 from detectors.caching import FeatureCache
+from detectors.logical.config import make_config as make_logical_config
+from detectors.logical.detector import assemble as assemble_logical
 from detectors.pbas.config import make_config
 from detectors.pbas.detector import assemble
 from detectors.pbas.model import feature_side
@@ -149,6 +151,21 @@ def real_category(options):
     return say(
         f"{options.category}, 50 epochs", metrics["image_auroc"] > 0.9, command_seconds=round(seconds, 1), metrics=metrics
     )
+
+
+def localizer(preset):
+    """The localizer's maps on the GPU against the CPU; its speed is in tools/bench/logical_speed.py."""
+    config = make_logical_config(preset, "", "", {"size": (256, 320)})
+    torch.manual_seed(0)
+    wanted = assemble_logical(config, None, choose_compute("cpu"))
+    images = 255 * torch.rand(2, 3, *config.size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        maps, scores = wanted(images)
+        model = assemble_logical(config, None, choose_compute("cuda"))
+        model.load_state_dict(wanted.state_dict())
+        other_maps, other_scores = model(images.cuda())
+    difference = max(float((other_maps.cpu() - maps).abs().max()), float((other_scores.cpu() - scores).abs().max()))
+    return say(f"localizer {preset}: GPU and CPU agree", difference < 5e-3, largest_difference=difference)
 
 
 def edge_maps(weights):
@@ -326,6 +343,10 @@ def main():
         speed = [sys.executable, "tools/bench/bisqad_speed.py", "--device", "cuda", "--preset", preset, "--backbone", backbone]
         more = ["--size", "256", "--images", "128"]
         results.append(subprocess.run([*speed, *more], check=False).returncode == 0)
+    results.append(localizer("small"))
+    for preset, batch in (("paper", "15"), ("paper", "1"), ("cpu", "15")):
+        speed = [sys.executable, "tools/bench/logical_speed.py", "--device", "cuda", "--preset", preset, "--batch", batch]
+        results.append(subprocess.run([*speed, "--size", "256"], check=False).returncode == 0)
     results.append(edge_maps(options.pidinet))
     results += [edge_generator(preset) for preset in ("gpu_small", "paper256")]
     results += [refinement(preset) for preset in ("gpu_small", "default")]

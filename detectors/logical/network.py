@@ -4,7 +4,7 @@ The paper takes the reconstruction-and-localization network of OmniAL and adds a
 DRAEM, from which both descend: widths, levels, where images are halved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,20 +52,41 @@ class Attention(nn.Module):
         return x * places.sigmoid()
 
 
-def _twice(channels: int, out: int, norm: type[nn.Module], dilation: int = 1) -> list[nn.Module]:
+class InstanceNorm(nn.Module):
+    """Instance normalisation, with weights; by the quicker of two ways that differ in rounding alone.
+
+    Groups of one channel are normalised without copying images whose channels lie side by side, in a tenth of the time; but
+    their gradients take three times as long on a CPU.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w), each channel of each image with mean 0 and deviation 1, then weighed."""
+        if self.training:
+            return functional.instance_norm(x, weight=self.weight, bias=self.bias)
+        return functional.group_norm(x, len(self.weight), self.weight, self.bias)
+
+
+Norm = Callable[[int], nn.Module]
+
+
+def _twice(channels: int, out: int, norm: Norm, dilation: int = 1) -> list[nn.Module]:
     """Two times convolution, normalisation and ReLU."""
     return [*_once(channels, out, norm, dilation), *_once(out, out, norm, dilation)]
 
 
-def _once(channels: int, out: int, norm: type[nn.Module], dilation: int = 1) -> list[nn.Module]:
+def _once(channels: int, out: int, norm: Norm, dilation: int = 1) -> list[nn.Module]:
     # the normalisation that follows takes a bias away again
     convolution = nn.Conv2d(channels, out, 3, padding=dilation, dilation=dilation, bias=False)
-    return [convolution, norm(out, affine=True), nn.ReLU(inplace=True)]
+    return [convolution, norm(out), nn.ReLU(inplace=True)]
 
 
 def _block(channels: int, out: int) -> nn.Sequential:
     """A block of the reconstruction: instances are normalised, since the images of a batch need have nothing in common."""
-    return nn.Sequential(*_twice(channels, out, nn.InstanceNorm2d), Attention(out))
+    return nn.Sequential(*_twice(channels, out, InstanceNorm), Attention(out))
 
 
 def _larger(x: Tensor, like: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ import time
 
 import numpy as np
 import torch
-from detectors.logical.jnd import jnd_map
 from timing import Variant, one_thread, take_turns
 
 from detectors.backbones import load_backbone
 from detectors.logical.config import make_config
 from detectors.logical.detector import assemble
+from detectors.logical.jnd import jnd_map
 from detectors.logical.losses import Wanted
 from detectors.logical.train import train_step
 from detectors.pbas import config as pbas_config
