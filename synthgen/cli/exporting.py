@@ -1,0 +1,63 @@
+"""`synthgen export`: a dataset for other tools."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synthgen.cli import options as o
+from synthgen.cli.app import Json, console, print_json
+from synthgen.errors import UsageError
+
+Folder = Annotated[Path, typer.Argument(help="The folder that `synthgen build` wrote (or a single shard).")]
+
+
+def export(
+    folder: Folder,
+    to: Annotated[str, typer.Option(help="mvtec, coco, yolo, webdataset, parquet or numpy.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write; nothing may lie in it.")],
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares such as 0.8/0.2 or 0.7/0.15/0.15: all samples of a normal image go to the same split. "
+            "Default: 0.8/0.2 for mvtec and yolo, else none."
+        ),
+    ] = None,
+    split_seed: Annotated[int, typer.Option(min=0, help="Another one splits otherwise.")] = 0,
+    categories: Annotated[str | None, typer.Option("--categories", "--category", help="Comma-separated; default: all.")] = None,
+    types: Annotated[str | None, typer.Option("--types", "--type", help="Comma-separated; default: all.")] = None,
+    json: Json = False,
+) -> None:
+    """Write a dataset in the format of another tool: images, exact masks, and what is known about them.
+
+    [bold]Examples[/bold]
+
+      synthgen export my-set --to mvtec --out my-set-mvtec      # for anomalib and research code
+
+      synthgen export my-set --to coco --split 0.8/0.2 --out my-set-coco
+    """
+    from importlib import import_module
+
+    from synthgen.errors import suggest
+    from synthgen.export import FORMATS
+    from synthgen.export import export as write
+    from synthgen.export.selection import choose
+
+    if to not in FORMATS:
+        raise UsageError(f"--to {to}: there is no such format.{suggest(to, list(FORMATS))}")
+    writer = import_module(f"synthgen.export.{to}")
+    shares = writer.SHARES if split is None else _shares(split)
+    chosen = choose(folder, o.names_of(categories) or (), o.names_of(types) or (), shares, split_seed, writer.NAMES)
+    counts = write(chosen, to, out)
+    if json:
+        print_json(counts)
+        return
+    typer.echo(out)
+    console().print(", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.replace(",", "/").split("/"))
+    except ValueError as error:
+        raise UsageError(f"--split {text}: expected shares, such as 0.8/0.2.") from error
