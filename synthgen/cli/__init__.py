@@ -7,14 +7,14 @@ samples rejected than allowed); 130 or 143 interrupted, and resumable.
 import sys
 
 from synthgen.cli.app import app
-from synthgen.cli.exporting import export
+from synthgen.cli.exporting import export, report
 from synthgen.cli.looking import diff, info, list_, status, verify, view
 from synthgen.cli.making import build, demo, init, plan, replay
 from synthgen.cli.training import train
 from synthgen.cli.worth import worth
 from synthgen.errors import SynthgenError
 
-for command in (build, demo, plan, init, replay, view, info, diff, status, verify, export, worth, train):
+for command in (build, demo, plan, init, replay, view, info, diff, status, verify, report, export, worth, train):
     app.command()(command)
 app.command("list")(list_)
 

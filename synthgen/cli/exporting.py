@@ -1,4 +1,4 @@
-"""`synthgen export`: a dataset for other tools."""
+"""`synthgen report` and `synthgen export`: a dataset for people, and for other tools."""
 
 from pathlib import Path
 from typing import Annotated
@@ -54,6 +54,31 @@ def export(
         return
     typer.echo(out)
     console().print(", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def report(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
+    most: Annotated[int, typer.Option(min=1, max=20000, help="Samples to show, evenly of each category and type.")] = 2000,
+    categories: Annotated[str | None, typer.Option("--categories", "--category", help="Comma-separated; default: all.")] = None,
+    types: Annotated[str | None, typer.Option("--types", "--type", help="Comma-separated; default: all.")] = None,
+    quality: Annotated[Path | None, typer.Option(help="Scores of `detectors score-samples`, to filter and order by.")] = None,
+) -> None:
+    """Write one HTML file to look at a dataset: pictures with masks, filters, numbers. It needs no network.
+
+    [bold]Example[/bold]
+
+      synthgen report my-set -o my-set.html
+    """
+    from synthgen.report.gallery import collect, write_gallery
+    from synthgen.shards.quality import read_quality
+
+    table = None if quality is None else read_quality(quality)
+    gallery = collect(folder, most, o.names_of(categories) or (), o.names_of(types) or (), table)
+    size = write_gallery(out, gallery)
+    typer.echo(out)
+    shown, samples = gallery.facts["shown"], gallery.facts["samples"]
+    console().print(f"{shown} of {samples} samples, {size / 1e6:.1f} MB: open it in a browser", markup=False)
 
 
 def _shares(text: str) -> tuple[float, ...]:

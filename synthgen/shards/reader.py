@@ -137,6 +137,11 @@ class ShardDataset(Sequence[Sample]):
         return [self._shard(k).header for k in range(len(self._shards))]
 
     @property
+    def counts(self) -> list[int]:
+        """The number of samples in each shard."""
+        return [self._count(k) for k in range(len(self._shards))]
+
+    @property
     def contents(self) -> list[str]:
         """The `content_sha256` of each shard: what its samples are, whatever the file that carries them."""
         return [self._shard(k).content_sha256 for k in range(len(self._shards))]
