@@ -21,16 +21,23 @@ _SIDE = 256
 _NORMAL, _ANOMALY = "#3b6fb6", "#c8443a"
 _MOST_POINTS = 2000
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #18181b; background: #fafaf8; max-width: 1080px;
-       margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse; margin: .5em 0 1.5em }
-td, th { padding: .2em .9em .2em 0; text-align: left; border-bottom: 1px solid #e4e4e7 }
-.stamp { background: #c8443a; color: white; padding: .7em 1em; font-weight: 600 }
-.images { display: flex; flex-wrap: wrap; gap: 14px }
-figure { margin: 0; width: 520px }
-figure img { width: 256px; height: auto }
-figcaption { color: #71717a; font-size: 13px }
-.curves img { max-width: 100% }
+:root { --paper: #fbfbf9; --ink: #1a1b1f; --faint: #63656d; --line: #dfe0e4; }
+@media (prefers-color-scheme: dark) { :root { --paper: #141519; --ink: #eceef2; --faint: #9ea2ad; --line: #33363f } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1400px;
+       margin: 0 auto; padding: 8px clamp(12px, 3vw, 36px) 40px }
+h1 { font-size: clamp(22px, 4vw, 32px); overflow-wrap: anywhere }
+h2 { font-size: 19px; margin: 1.6em 0 .4em }
+.scroll { overflow-x: auto }
+table { border-collapse: collapse; margin: .5em 0 1em; font-size: 14px }
+td, th { padding: .2em 1em .2em 0; text-align: left; border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums }
+.stamp { background: #b3261e; color: white; padding: .7em 1em; font-weight: 600; border-radius: 8px }
+.images { display: flex; flex-wrap: wrap; gap: 18px }
+figure { margin: 0; max-width: 100% }
+figure div { display: flex; flex-wrap: wrap; gap: 4px }
+figure img { width: min(256px, 44vw); height: auto; border-radius: 6px }
+figcaption { color: var(--faint); font-size: 13px; overflow-wrap: anywhere; max-width: 1050px }
+.curves { display: flex; flex-wrap: wrap; gap: 10px }
+.curves img { max-width: 100%; border-radius: 8px }
 """
 
 
@@ -65,7 +72,8 @@ def write_report(
         figures = "".join(_figure(one, evaluation, explain) for one in images)
         parts.append(f'<h2>{_text(heading)}</h2><div class="images">{figures}</div>')
     parts.append("<p>Outlines: white what the detector marks, green the truth.</p>")
-    page = f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{_text(title)}</title>'
+    page = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+    page += f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{_text(title)}</title>'
     page += f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     temporary = temporary_name(path)
     try:
@@ -117,8 +125,7 @@ def _figure(one: ScoredImage, evaluation: Evaluation, explain: Explain | None) -
     between = explain(one.image) if explain is not None else {}
     shown = " ".join(_img(_png(_fit(each)), caption) for each in (one.image, *between.values(), picture))
     caption += f" (image, {', '.join(between)}, scores)" if between else ""
-    style = f' style="width: {(2 + len(between)) * (_SIDE + 4)}px"' if between else ""
-    return f"<figure{style}>{shown}<figcaption>{_text(caption)}</figcaption></figure>"
+    return f"<figure><div>{shown}</div><figcaption>{_text(caption)}</figcaption></figure>"
 
 
 def _histogram(evaluation: Evaluation) -> bytes | None:
@@ -208,7 +215,7 @@ def _img(png: bytes, text: str) -> str:
 def _table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...] = ()) -> str:
     head = f"<tr>{''.join(f'<th>{_text(cell)}</th>' for cell in header)}</tr>" if header else ""
     body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table>{head}{body}</table>"
+    return f'<div class="scroll"><table>{head}{body}</table></div>'
 
 
 def _text(text: str) -> str:

@@ -12,11 +12,11 @@ torch = pytest.importorskip("torch")
 
 from detectors.backbones import load_backbone  # noqa: E402  needs torch
 from detectors.metrics import all_metrics  # noqa: E402
+from detectors.real_defects import read_real  # noqa: E402
 from detectors.results import ScoredImage  # noqa: E402
 from detectors.worth import Options, measure_worth  # noqa: E402
 from detectors.worth.head import GRID, LEVELS, SIDE, embed, score_maps, shrink_mask, train_head  # noqa: E402
 from detectors.worth.measure import NEAREST, REAL, WHOLE, Row, Worth, suggested_weights  # noqa: E402
-from detectors.worth.real import read_real  # noqa: E402
 from detectors.worth.scoring import Scores, _smooth  # noqa: E402
 from synthgen.errors import InputDataError  # noqa: E402
 

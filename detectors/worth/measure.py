@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from detectors.backbones import load_backbone
+from detectors.real_defects import NORMAL, read_real
 from detectors.worth.head import GRID, LEVELS, SIDE, Features, embed, nearest_maps, score_maps, shrink_mask, train_head
-from detectors.worth.real import NORMAL, read_real
 from detectors.worth.scoring import Scores
 from synthgen.errors import InputDataError, suggest
 from synthgen.samples import Image

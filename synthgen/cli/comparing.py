@@ -1,0 +1,52 @@
+"""`synthgen compare-real`: synthetic anomalies beside real ones."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synthgen.cli.app import Json, console, print_json, stdout_console
+from synthgen.errors import UsageError
+
+
+def compare_real(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset that `synthgen build` made.")],
+    real: Annotated[
+        Path,
+        typer.Option(
+            help="Real defects: a folder for each kind, masks in ground_truth/KIND; or a category in MVTec AD's layout."
+        ),
+    ],
+    category: Annotated[str | None, typer.Option(help="Of the dataset, if it holds several.")] = None,
+    match: Annotated[
+        list[str] | None, typer.Option(help="TYPE=KIND: which real kind a type is held against; may be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the page and the numbers; default: DIR/compare-real.")] = None,
+    json: Json = False,
+) -> None:
+    """Set sizes, contrasts, places and counts of synthetic anomalies beside those of real ones, and suggest ranges.
+
+    [bold]Example[/bold]
+
+      synthgen compare-real my-set --real my_defects --match spot=pinhole
+    """
+    try:
+        import matplotlib  # noqa: F401
+
+        from detectors.audit import audit
+        from detectors.audit.report import recipe_text, summary_table, write_audit
+    except ModuleNotFoundError as error:
+        raise UsageError(f"`synthgen compare-real` needs {error.name}: pip install 'synthgen[detectors]'.") from error
+    pairs = [entry.partition("=") for entry in match or ()]
+    if wrong := [entry for entry, parts in zip(match or (), pairs, strict=True) if not parts[0] or not parts[2]]:
+        raise UsageError(f"--match {wrong[0]}: expected TYPE=KIND, such as spot=pinhole.")
+    found = audit(folder, real, category, {first: last for first, _, last in pairs})
+    page = write_audit(out if out is not None else folder / "compare-real", found)
+    if json:
+        print_json(found.to_json())
+        return
+    stdout_console().print(summary_table(found))
+    if text := recipe_text(found):
+        console().print("suggested, for a recipe:", markup=False)
+        typer.echo(text.rstrip())
+    typer.echo(page)

@@ -1,0 +1,185 @@
+"""`synthgen doctor`: what there is on this machine, and what is amiss."""
+
+import importlib.metadata
+import os
+import platform
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synthgen.cli.app import Json, console, print_json
+from synthgen.errors import InputDataError, SynthgenError
+
+_PACKAGES = (
+    "numpy",
+    "opencv-python-headless",
+    "h5py",
+    "scikit-image",
+    "pydantic",
+    "torch",
+    "torchvision",
+    "onnxruntime",
+    "pyarrow",
+)
+_EXTRAS = {
+    "torch": "detectors, edges, refine", "torchvision": "detectors", "onnxruntime": "export", "pyarrow": "interop",
+}  # fmt: skip
+_WRITTEN = 64 << 20  # bytes that tell how fast a folder is
+_SLOW = 30.0  # MB/s
+_LEAST_FREE = 5.0  # GB
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        what: what was looked at.
+        state: `ok`, `note` (fine to know) or `warning` (something will go wrong).
+        told: what was found, and the way out where there is something amiss.
+    """
+
+    what: str
+    state: str
+    told: str
+
+
+def doctor(
+    out: Annotated[Path, typer.Option(help="The folder whose speed and room are measured.")] = Path(),
+    json: Json = False,
+) -> None:
+    """Say what is on this machine: versions, GPU, weights, datasets, room and speed of a folder. Exit status 3 if amiss.
+
+    [bold]Example[/bold]
+
+      synthgen doctor --out /data/sets
+    """
+    findings = [*_versions(), *_machine(), *_gpu(), *_weights(), *_datasets(), *_folder(out), *_cache()]
+    if json:
+        print_json([asdict(one) for one in findings])
+    else:
+        width = max(len(one.what) for one in findings)
+        for one in findings:
+            mark = {"ok": "ok     ", "note": "note   ", "warning": "WARNING"}[one.state]
+            typer.echo(f"{mark}  {one.what:{width}}  {one.told}")
+    if any(one.state == "warning" for one in findings):
+        raise InputDataError("something is amiss: see the lines with WARNING.")
+    console().print("all is well")
+
+
+def _versions() -> list[Finding]:
+    from synthgen import __version__
+
+    found = [Finding("synthgen", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")]
+    for name in _PACKAGES:
+        try:
+            found.append(Finding(name, "ok", importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            extra = _EXTRAS.get(name)
+            way = f"not installed: pip install 'synthgen[{extra.split(',')[0]}]' brings it" if extra else "not installed"
+            found.append(Finding(name, "note" if extra else "warning", way))
+    return found
+
+
+def _machine() -> list[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return [Finding("machine", "ok", f"{cores} cores, {memory:.1f} GB of memory")]
+
+
+def _gpu() -> list[Finding]:
+    if find_spec("torch") is None:
+        return [Finding("GPU", "note", "not looked for: PyTorch is not installed (building from renderers needs none)")]
+    import torch
+
+    if not torch.cuda.is_available():
+        return [Finding("GPU", "note", "none that PyTorch can use: trainings run on the CPU, slowly")]
+    found = []
+    for number in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(number)
+        try:
+            torch.zeros(1024, device=f"cuda:{number}").sum().item()
+            found.append(Finding(f"GPU {number}", "ok", f"{facts.name}, {facts.total_memory / 1e9:.0f} GB"))
+        except RuntimeError as error:
+            found.append(Finding(f"GPU {number}", "warning", f"{facts.name} fails: {str(error).splitlines()[0]}"))
+    return found
+
+
+def _weights() -> list[Finding]:
+    found = []
+    if find_spec("torch") is not None:
+        import torch
+
+        from detectors.backbones import BACKBONES
+
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        for one in BACKBONES.values():
+            there = (folder / one.file).is_file()
+            told = str(folder / one.file) if there else f"not in {folder}: fetched when needed, or --weights backbone=FILE"
+            found.append(Finding(f"backbone {one.name}", "ok" if there else "note", told))
+    sam = os.environ.get("SYNTHGEN_SAM")
+    if sam and not Path(sam).is_file():
+        found.append(Finding("SAM", "warning", f"$SYNTHGEN_SAM names {sam}, which is no file"))
+    elif sam:
+        found.append(Finding("SAM", "ok", sam))
+    return found
+
+
+def _datasets() -> list[Finding]:
+    from synthgen.datasets import dataset_names, scan
+
+    root = os.environ.get("SYNTHGEN_DATA")
+    if not root:
+        return [Finding("datasets", "note", "$SYNTHGEN_DATA is not set: give --root")]
+    if not Path(root).is_dir():
+        return [Finding("datasets", "warning", f"$SYNTHGEN_DATA names {root}, which is no folder")]
+    found = []
+    for name in dataset_names():
+        if not (Path(root) / name).is_dir():
+            continue
+        try:
+            categories = scan(name, None).categories
+            images = sum(len(one.used) for one in categories)
+            found.append(Finding(f"dataset {name}", "ok", f"{len(categories)} categories, {images} normal images"))
+        except SynthgenError as error:
+            found.append(Finding(f"dataset {name}", "warning", str(error).splitlines()[0]))
+    return found or [
+        Finding("datasets", "note", f"none in {root}: folders there are called {', '.join(dataset_names()[:4])}, ...")
+    ]
+
+
+def _folder(out: Path) -> list[Finding]:
+    import shutil
+
+    try:
+        free = shutil.disk_usage(out).free / 1e9
+        with tempfile.TemporaryFile(dir=out) as file:
+            data = os.urandom(1 << 20)
+            start = time.monotonic()
+            for _ in range(_WRITTEN >> 20):
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            speed = _WRITTEN / 1e6 / max(time.monotonic() - start, 1e-6)
+    except OSError as error:
+        return [Finding(f"folder {out}", "warning", f"cannot be written: {error.strerror or error}")]
+    state = "ok" if free >= _LEAST_FREE and speed >= _SLOW else "note"
+    return [Finding(f"folder {out}", state, f"{free:.0f} GB free, written at {speed:.0f} MB/s")]
+
+
+def _cache() -> list[Finding]:
+    from synthgen import cache
+
+    folder = cache.folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return [Finding("cache", "ok", str(folder))]
+    except OSError as error:
+        told = f"{folder} cannot be written ({error.strerror or error}): what could be kept is worked out again"
+        return [Finding("cache", "note", told)]
