@@ -1,5 +1,10 @@
-"""The anomaly types, by name. Each is one file with settings, parameters, `draw` and a pure `render_one`."""
+"""The anomaly types, by name. Each is one file with settings, parameters, `draw` and a pure `render_one`.
 
+Other packages bring types of their own by the entry point group `synthgen.anomalies` (docs/new-type.md).
+"""
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Literal
 
 from synthgen.anomalies.breakage import BREAK
@@ -23,8 +28,40 @@ _SURFACE = (CRACK, CORROSION, DEFORMATION, SPOT, SCRATCH, SCUFF, STAIN, CONTAMIN
 SURFACE_TYPES: dict[str, AnomalyType] = {kind.name: kind for kind in _SURFACE}
 """Those that need nothing but a normal image."""
 
-TYPES: dict[str, AnomalyType] = SURFACE_TYPES | {kind.name: kind for kind in (LOGICAL, STRUCTURAL)}
-"""All; the last two edit edges, and need a trained generator."""
+_OWN = SURFACE_TYPES | {kind.name: kind for kind in (LOGICAL, STRUCTURAL)}
+GROUP = "synthgen.anomalies"
+"""The entry points that bring types."""
+
+
+def plug_ins(known: Mapping[str, AnomalyType]) -> dict[str, AnomalyType]:
+    """The types that installed packages bring.
+
+    Args:
+        known: those that there are already.
+
+    Raises:
+        UsageError: one of them cannot be used, or is called like another.
+    """
+    found: dict[str, AnomalyType] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        package = entry.dist.name if entry.dist else entry.value
+        way_out = f"Mend or uninstall {package}."
+        try:
+            kind = entry.load()
+        except Exception as error:  # whatever a stranger's module does when it is imported
+            raise UsageError(
+                f"the anomaly type {entry.name} of {package} cannot be loaded: {type(error).__name__}: {error}. {way_out}"
+            ) from error
+        if not isinstance(kind, AnomalyType):
+            raise UsageError(f"{entry.value} of {package} is no AnomalyType. {way_out}")
+        if kind.name in known or kind.name in found:
+            raise UsageError(f"{package}: there is an anomaly type {kind.name} already. {way_out}")
+        found[kind.name] = kind
+    return found
+
+
+TYPES: dict[str, AnomalyType] = _OWN | plug_ins(_OWN)
+"""All: `logical` and `structural` edit edges, and need a trained generator; those of other packages come last."""
 
 ALIASES = {"tps": "deformation", "fl": "crack", "pl": "corrosion", "pw": "deformation"}
 """Other names of the types: the warp's method, and the second version of the paper."""
