@@ -1,4 +1,4 @@
-"""The losses of LogicAL's localizer (LogicAL, Eqs. 4 to 7), in float32 whatever the networks compute in.
+"""The losses of LogicAL's localizer (LogicAL, Eqs. 2 to 7), in float32 whatever the networks compute in.
 
 The edge loss is printed without its minus sign, and its two weights are given as constants though they are shares of the
 classes; what is meant (the annotator-robust loss of RCF and PiDiNet) is the weighted cross-entropy below. The printed rule
@@ -37,7 +37,7 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
 
 
 def likeness_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error, and 1 minus the mean structural similarity (Eq. 5): a scalar, of (B, C, H, W) float."""
+    """Mean squared error, and 1 minus the mean structural similarity (Eqs. 4 and 5): a scalar, of (B, C, H, W) float."""
     return functional.mse_loss(made, wanted) + 1 - similarity(made, wanted).mean()
 
 
@@ -65,7 +65,7 @@ def edge_loss(logits: Tensor, wanted: Tensor, low: float = 0.1, high: float = 0.
 
 
 def focal_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Focal loss (gamma 2) of normal and anomalous pixels: the mean.
+    """Focal loss (Eq. 7; gamma 2) of normal and anomalous pixels: the mean.
 
     Args:
         logits: (B, 2, H, W) float.
@@ -112,7 +112,7 @@ class Wanted:
 
 
 def losses(made: Reconstructed, logits: Tensor, wanted: Wanted, config: LogicalConfig) -> Terms:
-    """All of Eq. 4: of what the reconstruction made, and of the (B, 2, H, W) logits of the localization."""
+    """All of Eq. 2: of what the reconstruction made, and of the (B, 2, H, W) logits of the localization."""
     with torch.autocast(logits.device.type, enabled=False):
         image = likeness_loss(made.image.float(), wanted.image)
         jnd = likeness_loss(made.jnd.float(), wanted.jnd)

@@ -1,4 +1,4 @@
-"""Losses of edge-to-image training: adversarial, feature matching and perceptual (pix2pixHD, Eqs. 2 to 5; LogicAL, Eq. 2)."""
+"""Losses of edge-to-image training: adversarial, feature matching and perceptual (pix2pixHD, Eqs. 2 to 5)."""
 
 from collections.abc import Callable
 from pathlib import Path
