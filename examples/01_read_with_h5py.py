@@ -13,9 +13,7 @@ def samples(folder):
     for path in sorted(Path(folder).glob("*.h5")):
         with h5py.File(path) as file:
             for i in np.flatnonzero(file["label"][:]):
-                image = (
-                    file["base"][file["base_index"][i]] + file["delta"][i]
-                )  # uint8 wraps around, which undoes the difference
+                image = file["base"][file["base_index"][i]] + file["delta"][i]  # uint8 wraps around on purpose
                 yield file["meta/sample_id"][i].decode(), image, file["mask"][i], json.loads(file["meta/params"][i])
 
 

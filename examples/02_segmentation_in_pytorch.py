@@ -63,10 +63,8 @@ def train(folder, steps=150, batch=8, seed=0):
     dataset = ShardDataset(folder)
     parts = choose(Path(folder), shares=(0.8, 0.2)).parts
     loaders = [
-        DataLoader(
-            Subset(dataset, part.samples), batch, shuffle=part is parts[0], collate_fn=collate, drop_last=part is parts[0]
-        )
-        for part in parts
+        DataLoader(Subset(dataset, part.samples), batch, shuffle=learned, collate_fn=collate, drop_last=learned)
+        for part, learned in zip(parts, (True, False), strict=True)
     ]
     network = SmallUNet()
     optimizer = torch.optim.AdamW(network.parameters())

@@ -50,7 +50,7 @@ def main():
                 "--strength",
                 "strong",
             ]
-            subprocess.run(["synthgen", "build", *what, "--out", folder], check=True)
+            subprocess.run(["synthgen", "build", *what, "--strength", "strong", "--out", folder], check=True)
         subprocess.run(["synthgen", "export", folder, "--to", "mvtec", "--out", exported, "--split", "0.6/0.4"], check=True)
         counts, metrics = evaluate(exported, options.category, options.pretrained)
     print(counts)

@@ -33,7 +33,7 @@ def built(tmp_path_factory):
 
 
 def test_h5py_alone_reads_shards(built):
-    assert example("01_read_with_h5py.py", built).splitlines()[-1] == "60 samples"
+    assert example("01_read_with_h5py.py", built).splitlines()[-1] == "180 samples"
 
 
 @pytest.mark.slow
@@ -48,7 +48,7 @@ def test_a_loop_of_ones_own_learns(built):
 @pytest.mark.skipif(find_spec("anomalib") is None, reason="anomalib is not installed")
 def test_anomalib_trains_on_the_export(built):
     told = example("03_anomalib.py", built)
-    assert "{'train': 18, 'test': 36}" in told
+    assert "{'train': 18, 'test': 84}" in told
     assert float(re.search(r"'image_AUROC': ([\d.]+)", told)[1]) > 0.5
 
 
@@ -56,6 +56,6 @@ def test_pycocotools_reads_the_export(built):
     images, instances, pixels = re.search(
         r"(\d+) images, (\d+) instances, (\d+) anomalous", example("04_coco.py", built)
     ).groups()
-    assert int(images) == 24 + 48
-    assert int(instances) >= 48
+    assert int(images) == 24 + 144
+    assert int(instances) >= 144
     assert int(pixels) > 500
