@@ -224,18 +224,19 @@ def test_the_rate_falls_twice():
 def test_nothing_is_augmented_unless_asked_for():
     images, planes = uniform(2, 3, 32, 32).float(), uniform(2, 1, 32, 32, seed=1).float()
     wanted = Wanted(images, planes, planes, planes[:, 0] > 0.5)
-    inputs, same = augmented(images, wanted, make_config("cpu", "mvtec", "bottle", {}), torch.Generator())
+    inputs, same = augmented(images, wanted, make_config("paper", "mvtec", "bottle", {}), torch.Generator())
     assert torch.equal(inputs, images)
     assert same is wanted
-    assert make_config("cpu", "visa", "candle", {}).jitter == 0.1
+    assert make_config("paper", "visa", "candle", {}).jitter == 0.1
     assert make_config("cpu", "visa", "candle", {"jitter": 0}).jitter == 0
     assert make_config("cpu", "madsim", "cat", {}).warp == 0.05
+    assert make_config("cpu", "mvtec", "bottle", {}).warp == 0.02
 
 
 def test_a_warp_moves_everything_alike():
     ramp = torch.linspace(0, 1, 32).expand(2, 1, 32, 32).clone()
     wanted = Wanted(ramp.expand(-1, 3, -1, -1), ramp, ramp, ramp[:, 0] > 0.5)
-    config = make_config("cpu", "madsim", "cat", {"warp": 0.1})
+    config = make_config("cpu", "madsim", "cat", {"warp": 0.1, "jitter": 0})
     inputs, moved = augmented(ramp.expand(-1, 3, -1, -1), wanted, config, torch.Generator().manual_seed(1))
     assert not torch.allclose(inputs, ramp.expand(-1, 3, -1, -1), atol=1e-3)
     for one in (moved.image[:, :1], moved.jnd, moved.edges):

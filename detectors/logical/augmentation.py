@@ -1,4 +1,4 @@
-"""Augmentation of LogicAL's training: colours for VisA, warps for MADsim; of an image and all its targets alike."""
+"""Augmentation of LogicAL's training: colours and warps, of an image and all its targets alike."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ def augmented(inputs: Tensor, wanted: Wanted, config: LogicalConfig, random: tor
     """
     if config.jitter or config.hue_jitter:
         both = torch.stack([inputs, wanted.image], 1)
-        both = jittered(both, config.jitter or 0, config.hue_jitter or 0, random)
+        both = jittered(both, config.jitter, config.hue_jitter, random)
         inputs, wanted = both[:, 0], Wanted(both[:, 1], wanted.jnd, wanted.edges, wanted.masks)
     if config.warp:
         grid = warp_grid(len(inputs), (inputs.shape[2], inputs.shape[3]), config.warp, random)

@@ -30,11 +30,10 @@ class LogicalConfig(BaseModel):
         jnd_weight: of the loss of just noticeable differences, beside that of the image.
         edge_weight: of the loss of edges.
         edge_low, edge_high: strengths, 0 to 1, below which a pixel has no edge and from which on it has one.
-        jitter: how much brightness, contrast and saturation of a training image vary to either side; None: 0.1 for VisA,
-            else 0.
-        hue_jitter: likewise its hue, as a share of the circle; None: 0.02 for VisA, else 0.
-        warp: largest shift of the control points of a thin-plate-spline warp, as a share of the side; None: 0.05 for MADsim,
-            else 0.
+        jitter: how much brightness, contrast and saturation of a training image vary to either side (LogicAL: on VisA alone).
+            The presets but `paper` vary a little always: with few images, the reconstruction learns these by heart.
+        hue_jitter: likewise its hue, as a share of the circle.
+        warp: largest shift of the control points of a thin-plate-spline warp, over the side (LogicAL: on MADsim alone).
         pool: side of the windows, in pixels, an odd number, whose largest mean score is an image's score (DRAEM: 21).
     """
 
@@ -53,9 +52,9 @@ class LogicalConfig(BaseModel):
     edge_weight: Weight = 1.0
     edge_low: Share = 0.1
     edge_high: Share = 0.3
-    jitter: Annotated[float, Field(ge=0, lt=1)] | None = None
-    hue_jitter: Annotated[float, Field(ge=0, le=0.5)] | None = None
-    warp: Annotated[float, Field(ge=0, le=0.2)] | None = None
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    hue_jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    warp: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     pool: Positive = 21
 
     @property
@@ -64,17 +63,17 @@ class LogicalConfig(BaseModel):
         return self.size
 
 
+_VARIED = {"jitter": 0.05, "warp": 0.02}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
-    "medium": {"rec_width": 64, "seg_width": 32},
-    "small": {"rec_width": 32, "seg_width": 16},
-    "cpu": {"rec_width": 16, "seg_width": 8, "size": (128, 128), "batch_size": 8, "rate": 1e-3, "pool": 11},
+    "medium": {**_VARIED, "rec_width": 64, "seg_width": 32},
+    "small": {**_VARIED, "rec_width": 32, "seg_width": 16},
+    "cpu": {**_VARIED, "rec_width": 16, "seg_width": 8, "size": (128, 128), "batch_size": 8, "rate": 1e-3, "pool": 11},
 }
 _OF_DATASET: dict[str, dict[str, Any]] = {
     "visa": {"jitter": 0.1, "hue_jitter": 0.02},
     "madsim": {"warp": 0.05},
 }
-_NO_AUGMENTATION = {"jitter": 0.0, "hue_jitter": 0.0, "warp": 0.0}
 
 
 def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any]) -> LogicalConfig:
@@ -82,7 +81,7 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
 
     Args:
         preset: `paper`, `medium`, `small` or `cpu`.
-        dataset: decides the augmentation, where nothing else is asked for.
+        dataset: VisA and MADsim have an augmentation of their own.
         category: nothing depends on it.
         changes: fields of `LogicalConfig`; `size` may be one number, for a square.
 
@@ -94,8 +93,7 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
     fields = LogicalConfig.model_fields
     if unknown := [name for name in changes if name not in fields]:
         raise UsageError(f"--set {unknown[0]}: logical has no such setting.{suggest(unknown[0], list(fields))}")
-    values = _NO_AUGMENTATION | _OF_DATASET.get(dataset, {}) | PRESETS[preset]
-    values |= {name: value for name, value in changes.items() if value is not None or name not in _NO_AUGMENTATION}
+    values = PRESETS[preset] | _OF_DATASET.get(dataset, {}) | changes
     if isinstance(values.get("size"), int):
         values["size"] = (values["size"], values["size"])
     try:
