@@ -1,11 +1,14 @@
 """The documentation agrees with the program: links, commands, settings, columns."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from commands import synthgen
+from commands import environment, synthgen
 
 from detectors.catalog import DETECTORS
 from synthgen.anomalies.registry import TYPES
@@ -61,6 +64,22 @@ def test_the_readme_names_every_type_detector_and_format():
         assert f"`{name}`" in text, name
     for name in FORMATS:
         assert name in text, name
+
+
+@pytest.mark.slow
+def test_the_first_detector_comes_out_of_the_readmes_commands(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    block = re.search(r"<!-- first detector: begin -->\n```sh\n(.*?)```", text, re.S)[1]
+    quick = re.sub(r"^pip install.*\n", "", block).replace("steps=400", "steps=30").replace("--epochs 60", "--epochs 1")
+    assert quick.count("\n") == 5
+    there = environment(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]), OMP_NUM_THREADS=1)
+    done = subprocess.run(
+        ["bash", "-ec", quick], cwd=tmp_path, env=there, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "| demo " in done.stdout
+    assert (tmp_path / "first-run/report.html").stat().st_size > 100_000
+    assert (tmp_path / "tray-set.html").stat().st_size > 100_000
 
 
 def test_help_of_every_command_comes_without_torch():
