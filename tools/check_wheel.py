@@ -7,7 +7,13 @@ import zipfile
 from pathlib import Path
 
 PACKAGES = {"synthgen", "detectors"}
-NEEDED = ("synthgen/py.typed", "synthgen/_manifests/datasets/mvtec.yaml", "synthgen/cli/__init__.py", "detectors/__init__.py")
+NEEDED = (
+    "synthgen/py.typed",
+    "synthgen/_manifests/datasets/mvtec.yaml",
+    "synthgen/cli/__init__.py",
+    *(f"synthgen/report/gallery/page.{kind}" for kind in ("html", "css", "js")),
+    "detectors/__init__.py",
+)
 
 
 def problems(names: list[str]) -> list[str]:
