@@ -141,6 +141,11 @@ def test_filters_orders_and_masks_work_in_a_browser(opened):
     areas = [float(re.search(r", ([\d.]+) % of", label)[1]) for label in labels]
     assert areas == sorted(areas, reverse=True)
     opened.select_option("#type", "")
+    opened.select_option("#area", "0.3 to 3 %")
+    kept = [float(re.search(r", ([\d.]+) % of", card.get_attribute("aria-label"))[1]) for card in cards.all()]
+    assert kept
+    assert all(0.3 <= area < 3 for area in kept)
+    opened.select_option("#area", "all")
     opened.select_option("#category", "")
     assert opened.locator("#count").inner_text() == count
     assert not opened.locator("#quality-label").is_visible()

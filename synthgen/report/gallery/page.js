@@ -134,6 +134,8 @@
   choices("category", at.category, "all");
   choices("type", at.type, "all");
   if (choices("size", at.size, "all").length < 2) $("size-label").hidden = true;
+  const areas = { "all": [0, Infinity], "below 0.3 %": [0, 0.3], "0.3 to 3 %": [0.3, 3], "3 % and more": [3, Infinity] };
+  $("area").append(...Object.keys(areas).map((name) => make("option", { value: name }, name)));
   const rated = data.samples.some((sample) => sample[at.quality] !== null);
   $("quality-label").hidden = !rated;
   const orders = {
@@ -170,9 +172,11 @@
   const filter = () => {
     const wanted = { category: $("category").value, type: $("type").value, size: $("size").value };
     const least = rated ? Number($("quality").value) : 0;
+    const [from, to] = areas[$("area").value];
     $("quality-value").textContent = least.toFixed(2);
     chosen = data.samples.filter((sample) =>
       Object.entries(wanted).every(([name, value]) => !value || sample[at[name]] === value) &&
+      sample[at.area] >= from && sample[at.area] < to &&
       (least === 0 || (sample[at.quality] !== null && sample[at.quality] >= least)));
     const order = orders[$("order").value];
     if (order) {
