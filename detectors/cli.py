@@ -180,6 +180,8 @@ def train(
     changes |= {name: value for name, value in named.items() if value is not None}
     paths = _weights(weights, ("backbone", "pidinet"))
     learn = _learned(info.name, types, per_image, shards)
+    if info.name != "logical" and ("pidinet" in paths or sam_checkpoint is not None):
+        raise UsageError(f"--weights pidinet and --sam-checkpoint: {info.name} looks at no edges, logical does.")
     generator = _generator(info.name, edge_generator, learn, dataset, shards)
     request = TrainRequest(
         detector=info.name,

@@ -44,7 +44,8 @@ def evaluate(
     files = open_test_split(run.config["dataset"], root, run.config["category"])
     images = tuple(score_files(run.model, files, run.reading, protocol, compute, batch))
     metrics, missing = all_metrics(images, protocol)
-    metrics |= loco.image_metrics(images)
+    more, why = loco.image_metrics(images)
+    metrics, missing = metrics | more, missing | why
     config = _category_folder(files) / loco.CONFIG
     if (config.is_file() or run.config["dataset"] == "mvtec_loco") and run.reading.size == run.reading.resized:
         more, why = loco.spro_metrics(files, images, config)

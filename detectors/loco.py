@@ -22,28 +22,31 @@ LIMIT = 0.05
 _KINDS = "_anomalies"  # ends the names of kinds that are measured apart
 
 
-def image_metrics(images: Sequence[ScoredImage]) -> dict[str, float]:
+def image_metrics(images: Sequence[ScoredImage]) -> tuple[dict[str, float], dict[str, str]]:
     """Image AUROC by the largest value of a map, as LOCO's own evaluation takes it, and of each kind of anomaly.
 
     Returns:
         `image_auroc_max`; and of kinds such as `logical_anomalies`, each with all normal images, `image_auroc_logical`,
-        `image_auroc_max_logical` and so on, and as `_mean` the means over kinds. Those that have a value.
+        `image_auroc_max_logical` and so on, and as `_mean` the means over kinds; or why there are none.
     """
     metrics: dict[str, float] = {}
-    kinds = sorted({one.kind for one in images if one.label and one.kind.endswith(_KINDS)})
-    scores = {"image_auroc": [one.score for one in images], "image_auroc_max": [float(one.map.max()) for one in images]}
-    labels = [one.label for one in images]
-    if None in labels or len(set(labels)) < 2:
-        return metrics
-    metrics["image_auroc_max"] = auroc([int(one or 0) for one in labels], scores["image_auroc_max"])
-    for name, values in scores.items():
-        for kind in kinds:
-            chosen = [k for k, one in enumerate(images) if one.kind == kind or not one.label]
-            own = auroc([int(images[k].label or 0) for k in chosen], [values[k] for k in chosen])
-            metrics[f"{name}_{kind.removesuffix(_KINDS)}"] = own
-        if kinds:
-            metrics[f"{name}_mean"] = float(np.mean([metrics[f"{name}_{kind.removesuffix(_KINDS)}"] for kind in kinds]))
-    return metrics
+    known = [one for one in images if one.label is not None]
+    scores = {"image_auroc": [one.score for one in known], "image_auroc_max": [float(one.map.max()) for one in known]}
+    labels = [int(one.label or 0) for one in known]
+    kinds = sorted({one.kind for one in known if one.label and one.kind.endswith(_KINDS)})
+    try:
+        metrics["image_auroc_max"] = auroc(labels, scores["image_auroc_max"])
+        for name, values in scores.items():
+            of_kinds = []
+            for kind in kinds:
+                chosen = [k for k, one in enumerate(known) if one.kind == kind or not one.label]
+                of_kinds.append(auroc([labels[k] for k in chosen], [values[k] for k in chosen]))
+                metrics[f"{name}_{kind.removesuffix(_KINDS)}"] = of_kinds[-1]
+            if of_kinds:
+                metrics[f"{name}_mean"] = float(np.mean(of_kinds))
+    except MetricError as error:
+        return {}, {"image_auroc_max": str(error)}
+    return metrics, {}
 
 
 def spro_metrics(

@@ -33,8 +33,9 @@ td, th { padding: .2em 1em .2em 0; text-align: left; border-bottom: 1px solid va
 .stamp { background: #b3261e; color: white; padding: .7em 1em; font-weight: 600; border-radius: 8px }
 .images { display: flex; flex-wrap: wrap; gap: 18px }
 figure { margin: 0; max-width: 100% }
-figure div { display: flex; flex-wrap: wrap; gap: 4px }
-figure img { width: min(256px, 44vw); height: auto; border-radius: 6px }
+figure div { display: flex; gap: 4px }
+figure img { flex: 0 1 256px; min-width: 0; height: auto; align-self: start; border-radius: 6px }
+@media (max-width: 560px) { figure div { flex-wrap: wrap } figure img { flex-basis: 44vw } }
 figcaption { color: var(--faint); font-size: 13px; overflow-wrap: anywhere; max-width: 1050px }
 .curves { display: flex; flex-wrap: wrap; gap: 10px }
 .curves img { max-width: 100%; border-radius: 8px }

@@ -1,7 +1,9 @@
 """Exports: each is read back with the other tool's own loader, and gives the same images and masks."""
 
 import json
+import tarfile
 import warnings
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -11,6 +13,7 @@ from commands import build_arguments, build_normals, synthgen, tree
 
 from detectors.test_split import open_test_split, read_mask
 from synthgen.errors import StorageError, UsageError
+from synthgen.export import export
 from synthgen.export.instances import instances, polygons, run_lengths
 from synthgen.export.selection import choose
 from synthgen.export.yolo import line_of
@@ -145,6 +148,14 @@ def test_webdataset_reads_its_tar_files(built, samples, tmp_path):
         assert row["json"]["sample_id"] == sample.spec.sample_id
 
 
+def test_long_names_fit_into_tar_files(built, tmp_path):
+    chosen = choose(built)
+    long = replace(chosen, names={number: f"{number}-" + 150 * "x" for number in chosen.names})
+    export(long, "webdataset", tmp_path / "out")
+    with tarfile.open(tmp_path / "out/all-000000.tar") as file:
+        assert {name.split(".")[0] for name in file.getnames()} == set(long.names.values())
+
+
 def test_hugging_face_decodes_the_images(built, samples, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     out = exported(built, "parquet", tmp_path / "out", "--split", "0.5/0.5")
@@ -253,7 +264,7 @@ def test_what_makes_no_sense_is_said_and_nothing_is_left_behind(built, tmp_path)
 
 
 def test_an_export_that_fails_leaves_nothing(built, tmp_path, monkeypatch):
-    from synthgen.export import export, numpy
+    from synthgen.export import numpy
 
     def broken(*_):
         raise OSError(28, "no space left")

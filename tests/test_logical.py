@@ -292,6 +292,8 @@ def test_what_is_missing_or_makes_no_sense_is_said(root, generator, shards, tmp_
     assert "pidinet=PATH" in refused("--shards", shards, "--weights", "edges=x")
     done = detectors("train", "pbas", *HERE, "--root", root, "--edge-generator", generator, ok=False)
     assert "learns from no edge edits" in done.stderr
+    done = detectors("train", "pbas", *HERE, "--root", root, "--weights", "pidinet=x.pth", ok=False)
+    assert "looks at no edges" in done.stderr
 
 
 def test_every_ablation_has_a_run(shards, generator, tmp_path):

@@ -129,6 +129,13 @@ def test_similarity_agrees_with_a_plain_reference():
     assert likeness_loss(one, other) == pytest.approx(float(wanted))
 
 
+def test_values_below_zero_are_drawn_back():
+    for depth in (0.3, 0.6, 2.0):  # alone, the similarity would send them further down
+        made = torch.full((1, 1, 24, 24), -depth, dtype=torch.float64, requires_grad=True)
+        likeness_loss(made, torch.full_like(made, 0.4)).backward()
+        assert (made.grad < 0).all()
+
+
 def reference_edge_loss(logits, wanted):
     losses = []
     for image, strengths in zip(logits[:, 0].numpy(), wanted[:, 0].numpy(), strict=True):

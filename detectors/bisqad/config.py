@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from synthgen.errors import UsageError, suggest
+from detectors.settings import preset_values, validated
+from synthgen.errors import UsageError
 
 Positive = Annotated[int, Field(ge=1)]
 Level = Annotated[int, Field(ge=1, le=4)]
@@ -139,16 +140,7 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
     Raises:
         UsageError: no such preset or field, or a value that makes no sense.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"--preset {preset}: there is no such preset.{suggest(preset, list(PRESETS))}")
-    fields = BiSQADConfig.model_fields
-    if unknown := [name for name in changes if name not in fields]:
-        raise UsageError(f"--set {unknown[0]}: bisqad has no such setting.{suggest(unknown[0], list(fields))}")
-    try:
-        config = BiSQADConfig.model_validate(PRESETS[preset] | changes)
-    except ValidationError as error:
-        lines = [f"--set {'.'.join(map(str, e['loc'])) or '?'}: {e['msg']}" for e in error.errors()]
-        raise UsageError("\n".join(lines)) from error
+    config = validated(BiSQADConfig, preset_values("bisqad", BiSQADConfig, PRESETS, preset, changes) | changes)
     if sorted(set(config.levels)) != list(config.levels):
         raise UsageError(f"levels {list(config.levels)}: expected ascending numbers of 1 to 4, such as 1, 2, 3.")
     keep = config.keep if "keep" in changes else tuple(config.keep[level - 1] for level in config.levels)

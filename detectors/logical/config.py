@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from synthgen.errors import UsageError, suggest
+from detectors.settings import preset_values, validated
+from synthgen.errors import UsageError
 
 Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]
@@ -88,19 +89,10 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
     Raises:
         UsageError: no such preset or field, or a value that makes no sense.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"--preset {preset}: there is no such preset.{suggest(preset, list(PRESETS))}")
-    fields = LogicalConfig.model_fields
-    if unknown := [name for name in changes if name not in fields]:
-        raise UsageError(f"--set {unknown[0]}: logical has no such setting.{suggest(unknown[0], list(fields))}")
-    values = PRESETS[preset] | _OF_DATASET.get(dataset, {}) | changes
+    values = preset_values("logical", LogicalConfig, PRESETS, preset, changes) | _OF_DATASET.get(dataset, {}) | changes
     if isinstance(values.get("size"), int):
         values["size"] = (values["size"], values["size"])
-    try:
-        config = LogicalConfig.model_validate(values)
-    except ValidationError as error:
-        lines = [f"--set {'.'.join(map(str, e['loc'])) or '?'}: {e['msg']}" for e in error.errors()]
-        raise UsageError("\n".join(lines)) from error
+    config = validated(LogicalConfig, values)
     if config.edge_low > config.edge_high:
         raise UsageError(f"edge_low {config.edge_low} is larger than edge_high {config.edge_high}.")
     if config.anomaly_share + config.generated_share > 1:

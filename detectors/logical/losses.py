@@ -37,8 +37,12 @@ def similarity(one: Tensor, other: Tensor) -> Tensor:
 
 
 def likeness_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error, and 1 minus the mean structural similarity (Eqs. 4 and 5): a scalar, of (B, C, H, W) float."""
-    return functional.mse_loss(made, wanted) + 1 - similarity(made, wanted).mean()
+    """Mean squared error, and 1 minus the mean structural similarity (Eqs. 4 and 5): a scalar, of (B, C, H, W) float.
+
+    The similarity of values below 0 is best where they are far below: whole borders would stay there. It sees them as 0, and
+    the squared error alone draws them back.
+    """
+    return functional.mse_loss(made, wanted) + 1 - similarity(made.clamp(0, 1), wanted).mean()
 
 
 def edge_loss(logits: Tensor, wanted: Tensor, low: float = 0.1, high: float = 0.3) -> Tensor:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from synthgen.errors import UsageError, suggest
+from detectors.settings import preset_values, validated
+from synthgen.errors import UsageError
 
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
@@ -121,18 +122,10 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
     Raises:
         UsageError: no such preset or field, or a value that makes no sense.
     """
-    if preset not in PRESETS:
-        raise UsageError(f"--preset {preset}: there is no such preset.{suggest(preset, list(PRESETS))}")
-    if unknown := [name for name in changes if name not in PBASConfig.model_fields]:
-        raise UsageError(f"--set {unknown[0]}: pbas has no such setting.{suggest(unknown[0], list(PBASConfig.model_fields))}")
-    values = PRESETS[preset] | changes
+    values = preset_values("pbas", PBASConfig, PRESETS, preset, changes) | changes
     if preset == "reference" and dataset == "mvtec" and category in _CROPPED and "crop_from" not in changes:
         values["crop_from"] = values.get("size", PBASConfig.model_fields["size"].default) * 8 // 7
-    try:
-        config = PBASConfig.model_validate(values)
-    except ValidationError as error:
-        lines = [f"--set {'.'.join(map(str, e['loc'])) or '?'}: {e['msg']}" for e in error.errors()]
-        raise UsageError("\n".join(lines)) from error
+    config = validated(PBASConfig, values)
     if config.resized < config.size:
         raise UsageError(f"crop_from {config.resized} is smaller than size {config.size}.")
     if config.embedding_length % len(config.levels):

@@ -19,6 +19,7 @@ from synthgen.datasets.demo import generator
 from synthgen.datasets.demo.broken_tray import DEFECTS, break_tray
 from synthgen.datasets.demo.tray import render_tray, tray_scene
 from synthgen.samples import Image
+from synthgen.shards.storage import storage_error
 
 VERSION = 1
 """Raised whenever the images change; part of the folder's name."""
@@ -29,7 +30,7 @@ _HIGHEST = 255  # pixel value of the first defect's masks, the next one's is sma
 
 
 def demo_test_split() -> Path:
-    """The folder that holds `tray/test`, rendered if it is not there yet."""
+    """The folder that holds `tray/test`, rendered if it is not there yet. Raises StorageError if it does not fit."""
     place = cache.folder() / "demo-test-split" / str(VERSION)
     if place.is_dir():
         return place
@@ -45,9 +46,9 @@ def demo_test_split() -> Path:
         write_demo_test_split(making)
         making.chmod(0o755)
         making.rename(place)
-    except OSError:
+    except OSError as error:
         if not place.is_dir():  # or else another process was faster
-            raise
+            raise storage_error(place, error) from error
     finally:
         shutil.rmtree(making, ignore_errors=True)
     return place

@@ -20,7 +20,7 @@ def write(folder: Path, chosen: Chosen) -> dict[str, int]:
     counts = {"files": 0, "samples": 0}
     for part in chosen.parts:
         for start in range(0, len(part.samples), _PER_FILE):
-            with tarfile.open(folder / f"{part.name}-{start // _PER_FILE:06}.tar", "w", format=tarfile.USTAR_FORMAT) as file:
+            with tarfile.open(folder / f"{part.name}-{start // _PER_FILE:06}.tar", "w", format=tarfile.PAX_FORMAT) as file:
                 for number in part.samples[start : start + _PER_FILE]:
                     sample, key = chosen.sample(number), chosen.names[number]
                     _add(file, f"{key}.image.png", png_bytes(sample.image))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from synthgen.errors import InputDataError
 from synthgen.report.sheet import Selection, choose
 from synthgen.report.summary import info
-from synthgen.samples import Image, Mask
+from synthgen.samples import Image, Mask, Sample
 from synthgen.shards import ShardDataset
 from synthgen.shards.quality import QualityTable
 
@@ -25,6 +25,7 @@ MOST = 2000
 BUDGET = 22_000_000
 """Bytes of text that all thumbnails may take, so that the file stays under 30 MB."""
 _LOOKS = ((256, 75), (256, 60), (192, 65), (160, 60), (128, 55), (96, 50), (64, 45))  # longer side in pixels, WebP's quality
+_AT_ONCE = 32
 _TRIED = 24  # thumbnails that tell how large all will be
 _BINS = 24
 _HEAT = 32  # cells along a side
@@ -84,8 +85,7 @@ def collect(
     heat: dict[str, list[NDArray[np.float32]]] = {}
     samples: list[list[Any]] = []
     with ThreadPoolExecutor() as pool:
-        made = pool.map(lambda one: (one, *_pictures(one.image, one.mask, side, webp)), _read(dataset, chosen))
-        for sample, thumbnail, outline in made:
+        for sample, thumbnail, outline in _drawn(dataset, chosen, side, webp, pool):
             spec, (height, width) = sample.spec, sample.mask.shape
             category = f"{spec.dataset}/{spec.category}"
             heat.setdefault(category, []).append(_cells(sample.mask))
@@ -120,8 +120,14 @@ def _evenly(dataset: ShardDataset, most: int, categories: Sequence[str], types: 
     return take(low)[:most]
 
 
-def _read(dataset: ShardDataset, numbers: Sequence[int]) -> Iterator[Any]:
-    return (dataset[number] for number in numbers)
+def _drawn(
+    dataset: ShardDataset, chosen: Sequence[int], side: int, webp: int, pool: ThreadPoolExecutor
+) -> Iterator[tuple[Sample, str, str]]:
+    """Samples with thumbnails and outlines; some at a time, since large ones would not all fit into memory."""
+    for start in range(0, len(chosen), _AT_ONCE):
+        samples = [dataset[number] for number in chosen[start : start + _AT_ONCE]]
+        pictures = pool.map(lambda one: _pictures(one.image, one.mask, side, webp), samples)
+        yield from ((sample, *pair) for sample, pair in zip(samples, pictures, strict=True))
 
 
 def _look(dataset: ShardDataset, chosen: Sequence[int]) -> tuple[int, int]:

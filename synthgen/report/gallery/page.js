@@ -33,7 +33,7 @@
   $("name").textContent = facts.name;
   const shown = facts.shown < facts.samples ? `, ${thousands(facts.shown)} of them shown here, evenly chosen` : "";
   $("summary").textContent =
-    `${thousands(facts.samples)} samples in ${thousands(facts.shards)} shards, ${(facts.bytes / 2 ** 20).toFixed(1)} MiB, ` +
+    `${thousands(facts.samples)} samples in ${thousands(facts.shards)} ${facts.shards === 1 ? "shard" : "shards"}, ${(facts.bytes / 2 ** 20).toFixed(1)} MiB, ` +
     `${facts.image_sizes.join(", ")} pixels${shown}${facts.complete ? "" : " — the build is not complete"}`;
   const barred = Object.keys(facts.licences).filter((name) => facts.commercial_use[name] === false);
   if (barred.length) {
