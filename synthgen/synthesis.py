@@ -27,7 +27,6 @@ MAX_ATTEMPTS = 8
 _SMALLEST_SHARE = 2e-4  # of the image
 _SMALLEST_AREA = 12  # pixels, whatever the image's size
 _CONTRAST_OVER_GRAIN = 2.0
-_CONTRAST_OVER_TEXTURE = 1.5
 _SMALLEST_VISIBLE_SHARE = 0.5
 _DARK = 32  # of 255
 
@@ -227,7 +226,8 @@ def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subje
         return "too large"
     if kind.edits_edges:  # a part that is gone need not differ in its mean brightness; the type has judged the change itself
         return "" if visible >= _SMALLEST_VISIBLE_SHARE else "not visible"
-    hidden = max(kind.smallest_contrast, _CONTRAST_OVER_GRAIN * subject.grain, _CONTRAST_OVER_TEXTURE * subject.texture(box))
+    texture = kind.contrast_over_texture * subject.texture(box)
+    hidden = max(kind.smallest_contrast, _CONTRAST_OVER_GRAIN * subject.grain, texture)
     if contrast < hidden or visible < _SMALLEST_VISIBLE_SHARE:
         return "not visible"
     return ""

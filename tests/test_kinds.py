@@ -197,3 +197,20 @@ def test_streaks_run_in_their_direction():
     lines = streaks(np.random.default_rng(0), (0, 0, 80, 80), 0.0, 3.0)
     assert lines.std(1).max() < 1e-4  # constant along x
     assert lines.std(0).min() > 0.3
+
+
+def test_the_lines_of_a_zone_are_as_strong_as_the_surface_beside_them():
+    def lines(amplitude):
+        stripes = 120 + amplitude * np.sin(2 * np.pi * np.arange(192) / 9)
+        pixels = np.repeat(np.broadcast_to(stripes, (192, 192))[..., None], 3, 2).astype(np.uint8)
+        this = Subject(pixels, np.ones((192, 192), np.uint8))
+        own = SURFACE_TYPES["zone"].configure(contrast_range=(5, 6))  # so that the contrast allows hardly any line
+        drawn = [SURFACE_TYPES["zone"].draw(np.random.default_rng(k), this, own).streaks for k in range(60)]
+        return this.texture((0, 0, 192, 192)), np.array(drawn)
+
+    faint_texture, faint = lines(4)
+    strong_texture, strong = lines(28)
+    for texture, drawn in ((faint_texture, faint), (strong_texture, strong)):
+        assert 0.2 < (drawn == 0).mean() < 0.7  # some have none
+        assert (drawn[drawn > 0] > 0.25 * texture).all()
+    assert np.median(strong[strong > 0]) > 3 * np.median(faint[faint > 0])

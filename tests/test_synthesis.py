@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from surfaces import FOREGROUNDS, SURFACES, stable, subject
 
 from synthgen.anomalies.registry import SURFACE_TYPES, TYPES
+from synthgen.anomalies.subject import Subject
 from synthgen.build import build
 from synthgen.errors import InputDataError, UsageError
 from synthgen.plan import make_plan
@@ -156,6 +157,17 @@ def test_refusals_have_their_limits():
     assert refusal(100, 6, 0.5, box, this, SURFACE_TYPES["crack"]) == ""
     assert refusal(11, 50, 1, (0, 0, 16, 16), subject("constant", "whole", 16, 16), SURFACE_TYPES["crack"]) == "too small"
     assert refusal(100, 50, 1, box, subject("gray noise", "whole", 256, 256), SURFACE_TYPES["crack"]) == "not visible"
+
+
+def test_a_zone_may_be_fainter_than_what_its_surface_hides_of_a_crack():
+    stripes = np.rint(120 + 40 * np.sin(2 * np.pi * np.arange(256) / 12))  # no grain: straight stripes have none
+    pixels = np.repeat(np.broadcast_to(stripes, (256, 256))[..., None], 3, 2).astype(np.uint8)
+    this, box = Subject(pixels, np.ones((256, 256), np.uint8)), (0, 0, 200, 200)
+    texture = this.texture(box)
+    assert texture > 7
+    assert refusal(2000, 1.1 * texture, 1, box, this, SURFACE_TYPES["crack"]) == "not visible"
+    assert refusal(2000, 1.1 * texture, 1, box, this, SURFACE_TYPES["zone"]) == ""
+    assert refusal(2000, 0.7 * texture, 1, box, this, SURFACE_TYPES["zone"]) == "not visible"
 
 
 # the dataset in memory

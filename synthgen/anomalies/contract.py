@@ -101,6 +101,8 @@ class AnomalyType:
         draw: (rng, subject, settings) -> params.
         render_one: (subject, params) -> changed pixels; pure.
         smallest_contrast: mean change in gray levels below which nobody would see it, and it is drawn again.
+        contrast_over_texture: the same over the local standard deviation of the brightness, which hides small changes; less
+            for what is large enough to be seen by its boundary.
         render_many: the same for a batch, where that is faster.
         edits_edges: whether it needs the edges of a normal image and a generator, and judges its own changes.
         largest_share: a change of more than this share of the image is no local anomaly any more, and is drawn again.
@@ -117,6 +119,7 @@ class AnomalyType:
     smallest_contrast: float = 6.0
     render_many: Callable[[Sequence[Subject], Sequence[Any]], list[Rendered]] | None = None
     edits_edges: bool = False
+    contrast_over_texture: float = 1.5
 
     @property
     def generator(self) -> str:

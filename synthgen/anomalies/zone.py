@@ -33,6 +33,8 @@ from synthgen.anomalies.subject import Subject
 from synthgen.samples import Mask
 
 _VARIANTS = {"side": 0.45, "strip": 0.25, "oval": 0.3}
+_LINED = 0.6  # of the zones show lines of their own
+_STRONGEST_LINES = 30.0  # gray levels: what looks more restless than that is no texture
 _DARKEST = 0.5  # of the surface's brightness, that a zone may take away: it is the same material
 _STEP, _FEWEST = 8, 100  # pixels between the places that stand for the part when a boundary is put; and how many are enough
 
@@ -51,13 +53,15 @@ class ZoneSettings(TypeSettings):
         contrast_range: change of the mean brightness in gray levels; log-uniform.
         bright_share: share of the zones that are brighter than the surface.
         texture_range: the surface's fine texture in it, relative to around it; log-uniform.
+        lines_range: brightness of its fine lines, where it has any, over the strength of the surface's own texture.
         bend_range: how far a boundary bulges, over the size of the part.
     """
 
     area_range: Annotated[RelativeRange, AfterValidator(_at_most_all)] = (0.02, 0.45)
-    contrast_range: PositiveRange = (12, 70)
+    contrast_range: PositiveRange = (5, 50)
     bright_share: Share = 0.5
-    texture_range: RelativeRange = (0.3, 3.0)
+    texture_range: RelativeRange = (0.3, 4.0)
+    lines_range: Range = (0.3, 2.5)
     bend_range: Range = (0.0, 0.2)
 
 
@@ -112,7 +116,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
     near, far = _quantiles(inside, turn, first, 1.0 if variant == "side" else first + share)
     radius = max(float(np.sqrt(share * subject.foreground.sum() / np.pi)), 1.0)
     elongation = log_uniform(rng, (1.0, 3.0))
-    contrast = signed_contrast(rng, subject, (y, x), settings.contrast_range, settings.bright_share, 40 * scale, 0.8)
+    contrast = signed_contrast(rng, subject, (y, x), settings.contrast_range, settings.bright_share, 40 * scale, 0.4)
     contrast = max(contrast, round(-_DARKEST * subject.brightness_around(y, x, 40 * scale), 4))
     r, g, b = (round(0.4 * value, 3) for value in draw_tint(rng, subject, (y, x), 40 * scale))
     size = float(np.sqrt(subject.foreground.sum()))
@@ -127,7 +131,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
         radii=(round(radius * np.sqrt(elongation), 3), round(radius / np.sqrt(elongation), 3)),
         contrast=contrast,
         slope=uniform(rng, (-0.6, 0.6)) if rng.random() < 0.5 else 0.0,
-        streaks=round(abs(contrast) * uniform(rng, (0.0, 0.5)) * (rng.random() < 0.5), 3),
+        streaks=_lines(rng, subject, (y, x), contrast, settings),
         rubbing=round(float(subject.edge_direction(y, x)[0] + np.pi / 2), 4),
         tint=(r, g, b),
         keep=log_uniform(rng, settings.texture_range),
@@ -161,6 +165,14 @@ def render_one(subject: Subject, params: ZoneParams) -> Rendered:
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
+def _lines(
+    rng: np.random.Generator, subject: Subject, place: tuple[int, int], contrast: float, settings: ZoneSettings
+) -> float:
+    """Gray levels of the fine lines: a tool leaves them as strong as those beside it, whatever it does to the brightness."""
+    beside = min(subject.texture_around(*place, 40 * subject.scale), _STRONGEST_LINES) * uniform(rng, settings.lines_range)
+    return round(max(beside, 0.5 * abs(contrast) * rng.random()) * (rng.random() < _LINED), 3)
+
+
 def _places(foreground: Mask) -> NDArray[np.intp]:
     """(n, 2) rows and columns that stand for the part."""
     few: NDArray[np.intp] = np.argwhere(foreground[::_STEP, ::_STEP]) * _STEP
@@ -190,4 +202,4 @@ def _quantiles(inside: NDArray[np.float64], turn: float, *shares: float) -> tupl
     return round(float(near), 3), round(float(far), 3)
 
 
-ZONE = AnomalyType("zone", 1, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0)
+ZONE = AnomalyType("zone", 2, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0, contrast_over_texture=0.8)
