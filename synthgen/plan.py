@@ -267,6 +267,7 @@ def make_plan(
     sam = read_checkpoint(sam_checkpoint) if recipe.foreground == "sam" and foreground_masks is None else None
     scans = tuple(scan(name, roots.get(name), own.categories) for name, own in recipe.datasets.items())
     _check_counts(recipe, scans)
+    _check_mixtures(recipe, scans)
     if recipe.edits_edges:
         edges = _checked(edges, scans)
     recipe, tools = _refined(recipe, scans, refinement or NO_NETWORKS)
@@ -370,7 +371,7 @@ def _allotment(
         weights = mixture(
             traits_of(_subjects(normals, method), method.name != "none"),
             recipe.known_material(dataset, category.name),
-            info.mixture,
+            recipe.datasets[dataset].mixtures.get(category.name, info.mixture),
         )
     drawn = {name: given.get(name, weights.get(name, 0.0)) for name in recipe.types}
     total = sum(drawn.values())
@@ -463,6 +464,18 @@ def _check_names(recipe: Recipe) -> None:
             if own.normals and category not in own.normals:
                 raise UsageError(
                     f"datasets.{dataset}.leave_out: there is no category {category!r}.{suggest(category, sorted(own.normals))}"
+                )
+
+
+def _check_mixtures(recipe: Recipe, scans: tuple[DatasetScan, ...]) -> None:
+    """Raise a UsageError where weights are given for a category that is not there."""
+    for dataset in scans:
+        found = [category.name for category in dataset.categories]
+        for name in recipe.datasets[dataset.dataset].mixtures:
+            if name not in found:
+                raise UsageError(
+                    f"datasets.{dataset.dataset}.mixtures: there is no category {name!r} among those to build from: "
+                    f"{', '.join(found)}.{suggest(name, found)}"
                 )
 
 

@@ -28,6 +28,9 @@ Material = Annotated[str | None, AfterValidator(_material)]
 PerImage = Annotated[int, Field(ge=1, le=1000)]
 
 
+Weight = Annotated[float, Field(ge=0, le=1000)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,7 +48,7 @@ class TypeRecipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     per_image: PerImage | None = None
-    weight: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"] | None = None
+    weight: Weight | Literal["auto"] | None = None
     style: Style | None = None
     strength: Strength | None = None
 
@@ -65,6 +68,9 @@ class DatasetRecipe(_Strict):
         bit_depth: how many of a 16-bit file's bits hold data (cameras of 12 bits write 4095 for white).
         normals: how many normal images each category must have; a build that finds fewer does not begin.
         leave_out: `category/type` -> how many samples not to make, from the end (a published set may lack some).
+        mixtures: category -> surface type -> weight: what is known of how often each occurs there, instead of what the
+            dataset's manifest knows. It decides most of the category's mixture; its surface decides the rest, so that a
+            defect that nobody has met yet is learned too.
     """
 
     categories: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
@@ -73,6 +79,19 @@ class DatasetRecipe(_Strict):
     bit_depth: Annotated[int, Field(ge=8, le=16)] = 16
     normals: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     leave_out: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    mixtures: dict[str, dict[str, Weight]] = Field(default_factory=dict)
+
+    @field_validator("mixtures")
+    @classmethod
+    def _surface_types(cls, value: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        named = {}
+        for category, weights in value.items():
+            named[category] = {_as_value_error(canonical_type, name): weight for name, weight in weights.items()}
+            if edits := [name for name in named[category] if name not in SURFACE_TYPES]:
+                raise ValueError(f"{category}: {edits[0]} is no surface type; `auto` weighs these alone")
+            if not any(weights.values()):
+                raise ValueError(f"{category}: no type has a weight above 0")
+        return named
 
 
 class Recipe(_Strict):
@@ -124,6 +143,13 @@ class Recipe(_Strict):
     def _mixture_leaves_nothing_out(self) -> "Recipe":
         if self.mixed and any(own.leave_out for own in self.datasets.values()):
             raise ValueError("leave_out: a mixture leaves nothing out; name the types instead of `auto`")
+        return self
+
+    @model_validator(mode="after")
+    def _known_weights_need_auto(self) -> "Recipe":
+        auto = any(own.weight == AUTO for own in self.types.values())
+        if not auto and any(own.mixtures for own in self.datasets.values()):
+            raise ValueError("mixtures: only `types: auto` asks what is known of a category; leave the types away")
         return self
 
     @model_validator(mode="after")
@@ -244,6 +270,8 @@ class Recipe(_Strict):
         whole: dict[str, Any] = self.model_dump(mode="json", exclude={"name", "types", "max_rejected"})
         for dataset in whole["datasets"].values():
             del dataset["normals"]  # a condition for building, not a part of what is built
+            if not dataset["mixtures"]:
+                del dataset["mixtures"]  # a dataset without is what it was before there were any
         if self.refine in (NONE, AUTO):
             del whole["refine"]  # a dataset without is what it was before there was refinement
         whole["types"] = {

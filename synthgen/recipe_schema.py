@@ -66,6 +66,7 @@ def starter_recipe() -> str:
         f"    material: metal          # {', '.join(MATERIALS)}",
         "    # categories: [one, two]   # all of them",
         "    # per_image: 3             # instead of the recipe's",
+        "    # mixtures: {one: {crack: 2, spot: 1}}   # what `auto` should know of a category",
         "",
     ]
     lines += [

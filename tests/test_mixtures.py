@@ -1,11 +1,13 @@
 """Mixtures of anomaly types: which weights a category gets, and which types its normal images get from them."""
 
+import json
 from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from builders import write
+from commands import synthgen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +18,7 @@ from synthgen.errors import UsageError
 from synthgen.mixtures import Traits, mixture, traits_of
 from synthgen.plan import Allotment, make_plan
 from synthgen.recipe import make_recipe, recipe_from_resolved
+from synthgen.shards import ShardDataset
 from synthgen.synthesis import SynthesisDataset
 
 PLAIN = Traits(is_object=False, is_gray=False, glossy=False, restless=False)
@@ -148,3 +151,91 @@ def test_mixtures_that_make_no_sense_are_refused(types, said):
 def test_a_mixture_leaves_nothing_out():
     with pytest.raises(UsageError, match="leaves nothing out"):
         make_recipe({"datasets": {"demo": {"leave_out": {"gear/crack": 1}}}, "types": "auto"})
+
+
+# what a measurement of worth knows
+
+
+def worth_json(path, category="gear", weights=None, **more):
+    weights = {"dent": 3, "spot": 1, "crack": 0} if weights is None else weights
+    path.write_text(json.dumps({"format": "synthgen-worth", "category": category, "suggested_weights": weights} | more))
+    return path
+
+
+def test_weights_of_a_recipe_take_the_place_of_the_manifests():
+    demo = {"categories": ["gear", "brick"]}
+
+    def shares(**own):
+        plan = make_plan(make_recipe({"datasets": {"demo": demo | own}, "size": 96, "share": 0.1}), {})
+        return {shard.category: dict(shard.allotment.shares) for shard in plan.shards}
+
+    plain, known = shares(), shares(mixtures={"gear": {"dent": 3, "spot": 1}})
+    assert known["brick"] == plain["brick"]
+    assert known["gear"].keys() == SURFACE_TYPES.keys()  # what was never met is learned, too
+    assert known["gear"]["dent"] == pytest.approx(0.7 * 0.75, abs=0.05)
+    assert known["gear"]["spot"] == pytest.approx(0.7 * 0.25, abs=0.07)
+
+
+def test_a_recipe_with_weights_is_recorded_and_one_without_is_what_it_was():
+    plain = make_recipe({"datasets": {"demo": {}}})
+    assert "mixtures" not in plain.resolved()["datasets"]["demo"]
+    own = make_recipe({"datasets": {"demo": {"mixtures": {"gear": {"dent": 1}}}}})
+    assert recipe_from_resolved(own.resolved()).resolved() == own.resolved() != plain.resolved()
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"mixtures": {"gear": {"dnt": 1}}}, "dnt"),
+        ({"mixtures": {"gear": {"logical": 1}}}, "no surface type"),
+        ({"mixtures": {"gear": {"dent": 0}}}, "no type has a weight above 0"),
+        ({"mixtures": {"gear": {}}}, "no type has a weight above 0"),
+        ({"mixtures": {"gear": {"dent": -1}}}, "greater than or equal to 0"),
+    ],
+)
+def test_weights_that_make_no_sense_are_refused(values, said):
+    with pytest.raises(UsageError, match=said):
+        make_recipe({"datasets": {"demo": values}})
+
+
+def test_weights_are_for_categories_that_are_there_and_for_auto():
+    with pytest.raises(UsageError, match=r"no category 'gaer'.*gear"):
+        make_plan(make_recipe({"datasets": {"demo": {"mixtures": {"gaer": {"dent": 1}}}}}), {})
+    with pytest.raises(UsageError, match="only `types: auto`"):
+        make_recipe({"datasets": {"demo": {"mixtures": {"gear": {"dent": 1}}}}, "types": ["crack"]})
+
+
+def test_a_build_takes_the_weights_of_a_measurement(tmp_path):
+    file = worth_json(tmp_path / "worth.json")
+    common = ("--dataset", "demo", "--categories", "gear", "--per-image", 4, "--size", 96)
+    plan = synthgen("plan", *common, "--mixture", file, "--json")
+    assert plan.returncode == 0, plan.stderr
+    built = synthgen("build", *common, "--mixture", file, "--sample", "20%", "--out", tmp_path / "set", "-j", 1)
+    assert built.returncode == 0, built.stderr
+    types = Counter(str(name) for name in ShardDataset(tmp_path / "set").column("type"))
+    assert types["dent"] > 0.4 * types.total()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--mixture", "missing.json"], "missing.json: No such file"),
+        (["--mixture", "text.json"], "text.json: no worth.json"),
+        (["--mixture", "other.json"], "other.json: no worth.json"),
+        (["--mixture", "nothing.json"], "suggests nothing"),
+        (["--mixture", "gear.json", "--mixture", "gear.json"], "weights for gear already"),
+        (["--mixture", "tile.json"], "no category 'tile'"),
+        (["--mixture", "unknown.json"], "--mixture: "),
+        (["--mixture", "gear.json", "--types", "crack"], "only `types: auto`"),
+    ],
+)
+def test_a_measurement_that_cannot_be_used_is_an_error_that_says_so(tmp_path, arguments, said):
+    (tmp_path / "text.json").write_text("{")
+    (tmp_path / "other.json").write_text("[]")
+    worth_json(tmp_path / "gear.json")
+    worth_json(tmp_path / "nothing.json", weights={})
+    worth_json(tmp_path / "tile.json", category="tile")
+    worth_json(tmp_path / "unknown.json", weights={"dnt": 1})
+    ended = synthgen("plan", "--dataset", "demo", "--categories", "gear", *arguments, cwd=tmp_path)
+    assert ended.returncode != 0
+    assert said in ended.stderr

@@ -58,8 +58,10 @@ def write_report(path: Path, worth: Worth) -> None:
             parts += [f"<h2>{_METRICS[metric]} by kind of real defect</h2>", _table([("trained on", *kinds)], rows)]
     parts += [
         "<h2>Suggested mixture</h2>",
-        "<p>Types that find a kind of defect better than the median type do, each kind of defect counting the same. Put it "
-        "into a recipe. It was chosen on these defects: figures measured on the same ones are no benchmark.</p>",
+        "<p>Types that find a kind of defect better than the median type do, each kind of defect counting the same. "
+        "<code>synthgen build --types auto --mixture worth.json</code> makes most samples by it, and the others by what suits "
+        "the surface; in a recipe it is the whole mixture. It was chosen on these defects: figures measured on the same ones "
+        "are no benchmark.</p>",
         f"<pre>{html.escape(_recipe(worth))}</pre>",
         "<h2>How it was measured</h2><ul>",
         *(f"<li>{html.escape(name)}: {html.escape(value)}</li>" for name, value in worth.facts.items()),

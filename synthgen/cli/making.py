@@ -46,6 +46,7 @@ def build(
     npcfpp: o.NpcfppOption = None,
     quality: o.QualityOption = None,
     min_quality: o.MinQuality = None,
+    mixture: o.MixtureOption = None,
     seed: o.Seed = None,
     layout: o.LayoutOption = None,
     base_compression: o.BaseCompression = None,
@@ -73,7 +74,7 @@ def build(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
         tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected, only, sample, bit_depth,
         sam_checkpoint, edge_generator, tuple(weights or ()), device, refine, tuple(npcf or ()), tuple(npcfpp or ()),
-        quality, min_quality,
+        quality, min_quality, tuple(mixture or ()),
     )  # fmt: skip
     made = o.make_plan_from(request)
     if dry_run:
@@ -165,6 +166,7 @@ def plan(
     npcfpp: o.NpcfppOption = None,
     quality: o.QualityOption = None,
     min_quality: o.MinQuality = None,
+    mixture: o.MixtureOption = None,
     seed: o.Seed = None,
     samples_per_shard: o.SamplesPerShard = None,
     samples: Annotated[bool, typer.Option("--samples", help="List the ids of all samples, one per line.")] = False,
@@ -181,6 +183,7 @@ def plan(
         tuple(settings or ()), seed, samples_per_shard=samples_per_shard, only=only, sample=sample, bit_depth=bit_depth,
         sam_checkpoint=sam_checkpoint, edge_generator=edge_generator, weights=tuple(weights or ()), device=device,
         refine=refine, npcf=tuple(npcf or ()), npcfpp=tuple(npcfpp or ()), quality=quality, min_quality=min_quality,
+        mixtures=tuple(mixture or ()),
     )  # fmt: skip
     _show_plan(o.make_plan_from(request), json, samples)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from synthgen.cli.app import console
+from synthgen.cli.mixtures import read_mixtures
 from synthgen.errors import UsageError, suggest
 
 if TYPE_CHECKING:
@@ -142,6 +143,14 @@ Types = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
+MixtureOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--mixture",
+        help="worth.json of `synthgen worth`: what --types auto should know of a category; one for each.",
+        rich_help_panel=_WHAT,
+    ),
+]
 PerImage = Annotated[
     int | None,
     typer.Option(
@@ -242,6 +251,7 @@ class Request:
     npcfpp: tuple[Path, ...] = ()
     quality: Path | None = None
     min_quality: float | None = None
+    mixtures: tuple[Path, ...] = ()
 
 
 _PLAIN = (
@@ -273,16 +283,21 @@ def make_plan_from(request: Request) -> "Plan":
         raise UsageError("give either --dataset NAME or --recipe NAME. `synthgen list` shows what there is.")
     values: dict[str, Any]
     if request.recipe is not None:
-        if request.categories or request.material or request.bit_depth:  # what holds for one dataset
+        if request.categories or request.material or request.bit_depth or request.mixtures:  # what holds for one dataset
             raise UsageError(
-                "--categories, --material and --bit-depth belong to --dataset; in a recipe they stand in the file."
+                "--categories, --material, --bit-depth and --mixture belong to --dataset; in a recipe they stand in the file."
             )
         loaded = load_recipe(request.recipe)
         values = loaded.model_dump(exclude_unset=True, mode="json")
         if request.only is not None:
             values["datasets"] = _only(values["datasets"], names_of(request.only) or [])
     else:
-        dataset = {"categories": names_of(request.categories), "material": request.material, "bit_depth": request.bit_depth}
+        dataset: dict[str, Any] = {
+            "categories": names_of(request.categories),
+            "material": request.material,
+            "bit_depth": request.bit_depth,
+            "mixtures": read_mixtures(request.mixtures) or None,
+        }
         known = {name: value for name, value in dataset.items() if value is not None}
         # one's own folders go by their names
         name = request.root.resolve().name if request.dataset == "folder" and request.root is not None else request.dataset
@@ -426,6 +441,7 @@ def _option_names(request: Request) -> dict[tuple[str, ...], str]:
     names |= {("share",): "--sample", ("datasets",): "--dataset"}
     for name in ("categories", "material", "bit_depth"):
         names["datasets", request.dataset or "", name] = "--" + name.replace("_", "-")
+    names["datasets", request.dataset or "", "mixtures"] = "--mixture"
     for entry in request.settings:
         kind, _, field = entry.partition("=")[0].partition(".")
         names["types", canonical_type(kind), field] = f"--set {kind}.{field}"
