@@ -58,7 +58,7 @@ class ZoneSettings(TypeSettings):
     """
 
     area_range: Annotated[RelativeRange, AfterValidator(_at_most_all)] = (0.02, 0.45)
-    contrast_range: PositiveRange = (5, 50)
+    contrast_range: PositiveRange = (8, 60)
     bright_share: Share = 0.5
     texture_range: RelativeRange = (0.3, 4.0)
     lines_range: Range = (0.3, 2.5)
