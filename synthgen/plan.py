@@ -473,10 +473,8 @@ def _check_mixtures(recipe: Recipe, scans: tuple[DatasetScan, ...]) -> None:
         found = [category.name for category in dataset.categories]
         for name in recipe.datasets[dataset.dataset].mixtures:
             if name not in found:
-                raise UsageError(
-                    f"datasets.{dataset.dataset}.mixtures: there is no category {name!r} among those to build from: "
-                    f"{', '.join(found)}.{suggest(name, found)}"
-                )
+                what = f"there are weights (--mixture, or `mixtures` in a recipe) for {name}"
+                raise UsageError(f"{what}, but {dataset.dataset} has no category {name!r} here.{suggest(name, found)}")
 
 
 def _check_counts(recipe: Recipe, scans: tuple[DatasetScan, ...]) -> None:
