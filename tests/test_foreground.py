@@ -69,6 +69,39 @@ def test_a_hue_alone_is_enough_and_the_ground_may_have_two_colours():
     assert overlap(find_foreground(normal(np.dstack([tray] * 3)), Method("classical")).mask, truth) > 0.9
 
 
+@pytest.mark.parametrize("size", [(128, 160), (512, 512)])
+@pytest.mark.parametrize("off", [-1, 1])
+@pytest.mark.parametrize(("ground", "part"), [((230, 230, 225), (40, 30, 60)), ((70, 90, 60), (110, 90, 60))])
+def test_an_outline_a_few_pixels_off_is_moved_to_the_middle_of_the_soft_edge(size, off, ground, part):
+    truth = shapes(*size)["two"]
+    share = cv2.GaussianBlur(truth.astype(np.float32), (0, 0), 1.5)[..., None]
+    pixels = np.rint(share * part + (1 - share) * ground).astype(np.uint8)
+    side = 2 * max(min(size) // 128, 1) + 1
+    coarse = (cv2.dilate if off > 0 else cv2.erode)(truth, np.ones((side, side), np.uint8))
+    moved = classical.follow_edge(coarse, pixels)
+    wrong = cv2.distanceTransform(1 - (cv2.morphologyEx(truth, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))), cv2.DIST_L2, 3)
+    assert (coarse != truth).sum() > 4 * (moved != truth).sum()
+    assert wrong[moved != truth].max(initial=0) <= 1
+
+
+def test_an_outline_stays_where_the_sides_look_alike_or_the_object_is_thin():
+    coarse = disc(256, 256)
+    assert (classical.follow_edge(coarse, np.full((256, 256, 3), 90, np.uint8)) == coarse).all()
+    everything = np.ones((64, 64), np.uint8)
+    assert classical.follow_edge(everything, surface("noise", 64, 64)).all()
+    wire = np.zeros((512, 512), np.uint8)
+    wire[254:259, 40:470] = 1
+    found = classical.follow_edge(wire | disc(512, 512, 90), product(wire | disc(512, 512, 90)))
+    assert found[254:259, 40:470].mean() > 0.9
+
+
+def test_dirt_beside_the_outline_is_not_the_object():
+    truth, dirt = disc(512, 512, 150), disc(512, 512, 2, (256, 414))
+    found = classical.follow_edge(disc(512, 512, 154), product(truth | dirt, grain=1))
+    assert not found[dirt > 0].any()
+    assert overlap(found, truth) > 0.99
+
+
 @stable(30)
 @given(st.sampled_from(SURFACES[1:]), st.integers(16, 200), st.integers(16, 200), st.integers(0, 99))
 def test_a_texture_is_the_whole_image_with_the_reason(kind, height, width, seed):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from surfaces import disc
 
-from synthgen.anomalies.appearance import Coat, draw_light, draw_tint, lit, paint, recolour, signed_contrast
+from synthgen.anomalies.appearance import LUMA, Coat, draw_light, draw_tint, lit, paint, recolour, signed_contrast
 from synthgen.anomalies.breakage import BREAK
 from synthgen.anomalies.dent import DENT
 from synthgen.anomalies.registry import SURFACE_TYPES
@@ -180,6 +181,28 @@ def test_paint_is_recolour_plus_tint_plus_kept_texture():
     new = recolour(smooth.reshape(-1, 3), change.ravel()).reshape(before.shape) + np.array((4, -2, 1)) + before - smooth
     expected = before + cover[..., None] * (new - before) + 10 * light[..., None]
     assert np.abs(paint(subject, box, coat, 0).astype(int) - np.clip(expected, 0, 255)).max() <= 0.51
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.5, 3.5])
+@pytest.mark.parametrize("change", [-30.0, 30.0])
+def test_paint_ends_with_the_object_and_its_outline_is_no_texture(keep, change):
+    shape = disc(128, 128, 40)
+    share = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), 1.5)[..., None]
+    pixels = np.rint(share * (90, 60, 120) + (1 - share) * 240).astype(np.uint8)
+    subject, box = Subject(pixels, shape), (10, 10, 118, 118)
+    before = pixels[10:118, 10:118].astype(int)
+    coat = Coat(np.ones((108, 108), np.float32), change, keep=keep, fine=11)
+    change_there = paint(subject, box, coat, 0).astype(int) - before
+    inside = shape[10:118, 10:118] > 0
+    assert (change_there[~inside] == 0).all()
+    well_inside = subject.presence(box) == 1
+    assert abs((change_there[well_inside] @ LUMA).mean() - change) < 2
+    # a smooth object has no texture that could be made rougher, so no place changes by much more than all of it does
+    assert (np.sign(change) * change_there[inside] @ LUMA).max() < 1.2 * abs(change)
+    if keep >= 1:
+        assert (np.sign(change) * change_there[inside]).min() >= -1
+    with_overhang = paint(subject, box, coat, 0, overhangs=True).astype(int) - before
+    assert (with_overhang[~inside] != 0).any()
 
 
 def test_shapes_cover_what_they_should():

@@ -135,3 +135,27 @@ def test_nothing_is_written_to_what_is_given():
     _ = this.plate, this.structure, this.grain, this.softness, this.chroma, this.texture((0, 0, 64, 64))
     assert np.array_equal(pixels, before[0])
     assert np.array_equal(mask, before[1])
+
+
+def test_an_object_is_less_and_less_present_towards_its_outline():
+    shape = disc(128, 128, 40)
+    soft = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), 2.0)
+    seen = Subject(np.repeat(np.rint(60 + 140 * soft)[..., None], 3, 2).astype(np.uint8), shape)
+    presence = seen.presence((0, 0, 128, 128))
+    assert (presence[shape == 0] == 0).all()
+    assert presence[64, 64] == 1
+    row = presence[64, 64:106]
+    assert (np.diff(row) <= 0).all()
+    assert ((row > 0) & (row < 1)).sum() >= 2  # no sharper than the picture
+    assert seen.presence((60, 60, 70, 70)) is None
+    assert Subject(flat(), WHOLE).presence((0, 0, 128, 128)) is None
+
+
+def test_the_surface_of_an_object_knows_nothing_of_its_background():
+    shape = disc(128, 128, 40)
+    pixels = np.full((128, 128, 3), 250, np.uint8)
+    pixels[shape > 0] = (90, 60, 30)
+    surface_ = Subject(pixels, shape).surface((20, 20, 110, 110), 11)
+    inside = shape[20:110, 20:110] > 0
+    assert (surface_[inside] == (90, 60, 30)).all()
+    assert (surface_[cv2.dilate(inside.astype(np.uint8), np.ones((13, 13))) == 0] == 250).all()

@@ -108,33 +108,50 @@ class Coat:
     light: Field | None = None
 
 
-def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int) -> Image:
-    """(h, w, 3) uint8 RGB: the window `box` with the coat on it; worked out on the pixels that it touches alone."""
+def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bool = False) -> Image:
+    """(h, w, 3) uint8 RGB: the window `box` with the coat on it; worked out on the pixels that it touches alone.
+
+    The coat is on the object and ends with it, unless it `overhangs`.
+    """
     y0, x0, y1, x1 = box
     before = subject.pixels[y0:y1, x0:x1]
-    touched = coat.cover > 1 / 512
-    if coat.light is not None:
-        touched |= np.abs(coat.light) > 0.5
+    presence = None if overhangs else subject.presence(box)
+    cover = coat.cover if presence is None else coat.cover * presence
+    light = coat.light if presence is None or coat.light is None else coat.light * presence
+    touched = cover > 1 / 512
+    if light is not None:
+        touched |= np.abs(light) > 0.5
     at = np.flatnonzero(touched.ravel())
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
-    surface = cv2.blur(before, (max(odd(coat.fine), 3),) * 2).reshape(-1, 3)[at].astype(np.float32)
+    side = max(odd(coat.fine), 3)
+    smooth = cv2.blur(before, (side, side)) if overhangs else subject.surface(box, side)
+    surface = smooth.reshape(-1, 3)[at].astype(np.float32)
     change = coat.change.ravel()[at] if isinstance(coat.change, np.ndarray) else np.full(len(at), coat.change, np.float32)
     gain, more = _recolouring(surface, change)
+    keep = _texture_kept(coat.keep, presence, side, at)
     # recolour(surface) + tint + keep * (pixels - surface), with few arrays in between
-    new = surface * (gain - np.float32(coat.keep))[:, None]
-    new += np.float32(coat.keep) * pixels
+    new = surface * (gain - keep)[:, None]
+    new += (keep[:, None] if keep.ndim else keep) * pixels
     new += more[:, None] if coat.tint == (0.0, 0.0, 0.0) else more[:, None] + np.asarray(coat.tint, np.float32)
     fresh = max(1 - coat.keep, 0.0) * max(subject.grain, 0.3)  # texture that stays brings its own grain
     if fresh > 0.1:
         new += np.random.default_rng(grain_seed).standard_normal((len(at), 1), np.float32) * np.float32(fresh)
     new -= pixels
-    new *= coat.cover.ravel()[at][:, None]
+    new *= cover.ravel()[at][:, None]
     new += pixels
-    if coat.light is not None:
-        new += coat.light.ravel()[at][:, None]
+    if light is not None:
+        new += light.ravel()[at][:, None]
     changed = before.copy().reshape(-1, 3)
     changed[at] = np.clip(np.rint(new, out=new), 0, 255, out=new).astype(np.uint8)
     return changed.reshape(before.shape)
+
+
+def _texture_kept(keep: float, presence: Field | None, side: int, at: NDArray[np.int64]) -> Field:
+    """() or (n,) float32: `keep`, but not above 1 near the outline of the object, which is no texture to make rougher."""
+    if presence is None or keep <= 1:
+        return np.asarray(keep, np.float32)
+    room = np.asarray(cv2.blur(presence, (side, side), borderType=cv2.BORDER_REPLICATE), np.float32).ravel()[at]
+    return np.asarray(1 + np.float32(keep - 1) * np.clip(2 * room - 1, 0, 1), np.float32)
 
 
 def recolour(surface: Field, change: Field) -> Field:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from synthgen.anomalies.appearance import LUMA, Coat, draw_light, draw_tint, lit, odds_of, paint, signed_contrast, soften
-from synthgen.anomalies.blending import finish
+from synthgen.anomalies.blending import finish, odd
 from synthgen.anomalies.contract import (
     NOTHING,
     AnomalyType,
@@ -121,8 +121,7 @@ def render_one(subject: Subject, params: BreakParams) -> Rendered:
     fg = subject.foreground[y0:y1, x0:x1]
     if params.variant == "chip" and not subject.foreground.all():
         return _chip(rng, subject, params, box, cover, fg)
-    cover = cover * fg
-    body = (cover >= 0.5).astype(np.uint8)
+    body = (cover >= 0.5).astype(np.uint8) & fg
     light = _walls(cover, params)
     change: Field | float = params.contrast
     if params.variant == "fracture":
@@ -132,7 +131,7 @@ def render_one(subject: Subject, params: BreakParams) -> Rendered:
         change = np.float32(params.contrast) * (
             1 + np.float32(0.2) * blotch_noise(rng, cover.shape, max(0.6 * params.radius, 3))
         )
-    coat = Coat(cover, change, params.tint, params.keep, 9 * subject.scale, light * fg)
+    coat = Coat(cover, change, params.tint, params.keep, 9 * subject.scale, light)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), body, fg)
 
 
@@ -141,8 +140,8 @@ def _chip(rng: np.random.Generator, subject: Subject, params: BreakParams, box: 
     y0, x0, y1, x1 = box
     gone = cover * fg
     before = subject.pixels[y0:y1, x0:x1].astype(np.float32)
-    # the outline of the foreground is not exact: a thin rest of the object beyond it goes as well
-    around = cv2.dilate(fg, np.ones((5, 5), np.uint8))
+    # an object ends softly: what there is of it beyond its outline goes as well
+    around = cv2.dilate(fg, np.ones((odd(13 * subject.scale),) * 2, np.uint8))
     behind = np.where(around[..., None] > 0, subject.plate[y0:y1, x0:x1], subject.pixels[y0:y1, x0:x1]).astype(np.float32)
     hole = cover * around
     out = before + hole[..., None] * (behind - before)
@@ -196,4 +195,4 @@ def _facets(rng: np.random.Generator, subject: Subject, params: BreakParams, box
     return np.asarray(out + np.float32(0.5 * params.spread) * ridge, np.float32)
 
 
-BREAK = AnomalyType("break", 1, BreakSettings, STRENGTHS, BreakParams, draw, render_one, 0.25, 6.0)
+BREAK = AnomalyType("break", 2, BreakSettings, STRENGTHS, BreakParams, draw, render_one, 0.25, 6.0)

@@ -153,7 +153,7 @@ def render_one(subject: Subject, params: ContaminationParams) -> Rendered:
     coat = Coat(
         cover * np.float32(params.opacity), change, (r, g, b) if _hides(subject, params) else (0.0, 0.0, 0.0), 0.0, 3, light
     )
-    changed = paint(subject, box, coat, params.noise_seed)
+    changed = paint(subject, box, coat, params.noise_seed, overhangs=True)
     return finish(subject.pixels, box, changed, (cover >= 0.5).astype(np.uint8))
 
 

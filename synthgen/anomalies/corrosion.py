@@ -195,8 +195,10 @@ def render_one(subject: Subject, params: CorrosionParams) -> Rendered:
         coverage = body.astype(np.float32)
     else:
         depth = _depth(table, params, box)
-        coverage = np.clip((depth + 0.5 * mode.softness) / mode.softness, 0, 1) * fg
-        body = (coverage >= 0.5).astype(np.uint8)
+        coverage = np.clip((depth + 0.5 * mode.softness) / mode.softness, 0, 1)
+        body = (coverage >= 0.5).astype(np.uint8) & fg
+        presence = subject.presence(box)
+        coverage = coverage if presence is None else coverage * presence
     if not body.any():
         return NOTHING
     cell = max(params.cell * 0.6, 6 * subject.scale, 2)
@@ -239,7 +241,7 @@ def _paint(
     before = subject.pixels[y0:y1, x0:x1]
     at = np.flatnonzero(coverage.ravel() > 0)
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
-    smooth = cv2.blur(before, (odd(7 * subject.scale),) * 2).reshape(-1, 3)[at].astype(np.float32)
+    smooth = subject.surface(box, odd(7 * subject.scale)).reshape(-1, 3)[at].astype(np.float32)
     n, inside = texture.ravel()[at], depth.ravel()[at]
     weight = np.clip(1.2 * n + 0.3, 0.12, 1.6) if mode.pits else np.clip(1 + mode.variation * n, 0.15, 2)
     weight = weight * (1 + mode.ring * (np.exp(-((inside / 0.18) ** 2)) - 0.4))
@@ -290,4 +292,4 @@ def paper_mask(
     return drop_specks(mask, 30 * scale**2)
 
 
-CORROSION = AnomalyType("corrosion", 2, CorrosionSettings, STRENGTHS, CorrosionParams, draw, render_one)
+CORROSION = AnomalyType("corrosion", 3, CorrosionSettings, STRENGTHS, CorrosionParams, draw, render_one)

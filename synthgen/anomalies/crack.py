@@ -195,15 +195,19 @@ def _render_realistic(subject: Subject, params: CrackParams, branches: list[Bran
     lit = _lit_walls(depth, params.light) if params.lip else None
     near = cv2.dilate(coverage, np.ones((5, 5), np.uint8)) if params.lip else coverage
     at = np.flatnonzero(near.ravel())
-    surface = cv2.blur(before, (odd(params.width * 2 + 3),) * 2).reshape(-1, 3)[at].astype(np.float32)
+    surface = subject.surface(box, odd(params.width * 2 + 3)).reshape(-1, 3)[at].astype(np.float32)
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
     alpha = coverage.ravel()[at].astype(np.float32) * (params.opacity / 255)
     inner = np.float32(0.75) + depth.ravel()[at].astype(np.float32) * np.float32(0.25 / 255)
     core = recolour(surface, np.float32(params.contrast) * inner) + params.keep * (pixels - surface)
     grain = np.random.default_rng(params.noise_seed).normal(0, max(subject.grain, 0.3), len(at)).astype(np.float32)
-    out = pixels + alpha[:, None] * (core + grain[:, None] - pixels)
+    change = alpha[:, None] * (core + grain[:, None] - pixels)
     if lit is not None:
-        out += (params.lip * abs(params.contrast) * lit.ravel()[at] * (1 - alpha))[:, None]
+        change += (params.lip * abs(params.contrast) * lit.ravel()[at] * (1 - alpha))[:, None]
+    presence = subject.presence(box)
+    if presence is not None:
+        change *= presence.ravel()[at][:, None]
+    out = pixels + change
     changed = before.copy().reshape(-1, 3)
     changed[at] = np.clip(np.rint(out), 0, 255).astype(np.uint8)
     body = (coverage >= 128).astype(np.uint8) & fg
@@ -305,4 +309,4 @@ def paper_mask(branches: list[Branch], params: CrackParams, box: Box, scale: flo
     return (cv2.GaussianBlur(mask * np.uint8(255), (7, 7), 1.0) > 0.3 * 255).astype(np.uint8)
 
 
-CRACK = AnomalyType("crack", 2, CrackSettings, STRENGTHS, CrackParams, draw, render_one)
+CRACK = AnomalyType("crack", 3, CrackSettings, STRENGTHS, CrackParams, draw, render_one)

@@ -188,7 +188,10 @@ def _render_place(subject: Subject, params: DeformationParams) -> Rendered:
     warped = _remap(subject.pixels, shift, box)
     if params.shading:
         # light falls on the object, wherever the warp has moved it, not on the background
-        relief = _relief(params, distance, shift) * _remap(subject.foreground, shift, box)
+        relief = _relief(params, distance, shift)
+        presence = subject.presence((0, 0, *subject.luma.shape))
+        if presence is not None:
+            relief *= _remap(np.rint(presence * 255).astype(np.uint8), shift, box) / np.float32(255)
         lit = np.clip(warped + (params.shading * relief)[..., None], 0, 255)
         warped = np.where(relief[..., None] != 0, np.rint(lit).astype(np.uint8), warped)
     return visible(subject, box, warped, np.ones(distance.shape, np.uint8))
@@ -264,7 +267,7 @@ def _smoothstep(t: Field) -> Field:
 
 
 DEFORMATION = AnomalyType(
-    "deformation", 2, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one,
+    "deformation", 3, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one,
     largest_share=0.35,  # a whole object may be warped
     smallest_contrast=9.0,  # spread over its place, a warp is harder to see than a line
 )  # fmt: skip

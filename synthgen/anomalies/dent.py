@@ -123,7 +123,10 @@ def render_one(subject: Subject, params: DentParams) -> Rendered:
         after = _moved(subject, params, height, box)
     # light falls on the object alone, and as much less as the surface there is dark
     luma = np.asarray(cv2.blur(subject.luma[y0:y1, x0:x1], (5, 5)), np.float32)
-    bright *= subject.foreground[y0:y1, x0:x1] * np.clip(0.4 + luma / 130, 0, 1.4)
+    bright *= np.clip(0.4 + luma / 130, 0, 1.4)
+    presence = subject.presence(box)
+    if presence is not None:
+        bright *= presence
     after = np.clip(np.rint(after + bright[..., None]), 0, 255).astype(np.uint8)
     after = np.where(subject.foreground[y0:y1, x0:x1, None] > 0, after, before)
     return visible(subject, box, after, subject.foreground[y0:y1, x0:x1])
@@ -163,4 +166,4 @@ def _moved(subject: Subject, params: DentParams, height: Field, box: tuple[int, 
     return np.asarray(cv2.remap(subject.pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
 
 
-DENT = AnomalyType("dent", 1, DentSettings, STRENGTHS, DentParams, draw, render_one, 0.25, 6.0)
+DENT = AnomalyType("dent", 2, DentSettings, STRENGTHS, DentParams, draw, render_one, 0.25, 6.0)

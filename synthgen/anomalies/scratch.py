@@ -136,13 +136,13 @@ def render_one(subject: Subject, params: ScratchParams) -> Rendered:
     if not y1:
         return NOTHING
     fg = subject.foreground[y0:y1, x0:x1]
-    cover = soften(subject, filled(outlines, box)) * fg
+    cover = soften(subject, filled(outlines, box))
     light = None
     if params.lip:
         wide = np.asarray(cv2.GaussianBlur(cover, (0, 0), 1.2), np.float32)
         light = np.float32(params.lip) * np.clip(3 * lit(-wide, params.light), -1, 1)
     coat = Coat(cover, params.contrast, params.tint, params.keep, 9 * subject.scale, light)
-    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8), fg)
+    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
 def _strokes(
@@ -169,4 +169,4 @@ def _strokes(
     return [ribbon(middle[piece], half[piece]) for piece in pieces if len(middle[piece]) > 2]
 
 
-SCRATCH = AnomalyType("scratch", 1, ScratchSettings, STRENGTHS, ScratchParams, draw, render_one, smallest_contrast=5.0)
+SCRATCH = AnomalyType("scratch", 2, ScratchSettings, STRENGTHS, ScratchParams, draw, render_one, smallest_contrast=5.0)

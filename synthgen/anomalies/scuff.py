@@ -146,7 +146,7 @@ def render_one(subject: Subject, params: ScuffParams) -> Rendered:
     fg = subject.foreground[y0:y1, x0:x1]
     lines = streaks(rng, box, params.rubbing, params.line)
     change = np.float32(params.contrast) + np.float32(params.streaks) * np.clip(lines, -2, 2)
-    coat = Coat(cover * fg, change, params.tint, params.keep, 11 * subject.scale)
+    coat = Coat(cover, change, params.tint, params.keep, 11 * subject.scale)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
@@ -163,4 +163,4 @@ def _outline(rng: np.random.Generator, params: ScuffParams) -> Points:
     return np.asarray(turned(points, params.turn) + np.asarray(params.centre), np.float64)
 
 
-SCUFF = AnomalyType("scuff", 1, ScuffSettings, STRENGTHS, ScuffParams, draw, render_one, 0.35, 5.0)
+SCUFF = AnomalyType("scuff", 2, ScuffSettings, STRENGTHS, ScuffParams, draw, render_one, 0.35, 5.0)

@@ -129,7 +129,7 @@ def render_one(subject: Subject, params: StainParams) -> Rendered:
     fg = subject.foreground[y0:y1, x0:x1]
     body = (cover >= 0.5 * params.opacity).astype(np.uint8) & fg
     change = np.float32(params.contrast) * _thickness(rng, params, box, depth, noise)
-    coat = Coat(cover * fg, change, params.tint, params.keep, 9 * subject.scale)
+    coat = Coat(cover, change, params.tint, params.keep, 9 * subject.scale)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), body, fg)
 
 
@@ -145,4 +145,4 @@ def _thickness(
     return np.asarray(np.clip(1 + 0.15 * noise, 0.4, 1.6), np.float32)
 
 
-STAIN = AnomalyType("stain", 1, StainSettings, STRENGTHS, StainParams, draw, render_one, 0.25, 5.0)
+STAIN = AnomalyType("stain", 2, StainSettings, STRENGTHS, StainParams, draw, render_one, 0.25, 5.0)

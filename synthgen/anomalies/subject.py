@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from synthgen.edges.studio import Workbench
 
 MATERIALS = ("metal", "wood", "fabric", "plastic", "food", "stone")
+_RIM = 1.8  # widths of the picture's edges (standard deviations) over which an object ends
+_LEAST_PRESENCE = 1e-3
 
 
 class Subject:
@@ -147,6 +149,42 @@ class Subject:
         one = np.maximum(np.abs(luma[:, 1:-1] - luma[:, :-2]), np.abs(luma[:, 2:] - luma[:, 1:-1]))[steep]
         ratio = float(two[steep].mean()) / max(float(one.mean()), 1e-3)
         return float(np.clip(np.interp(ratio, (1.0, 1.24, 1.55, 1.78, 1.9), (0.4, 0.5, 0.8, 1.3, 2.5)), 0.4, 2.5))
+
+    @cached_property
+    def _presence(self) -> NDArray[np.float32]:
+        """(H, W) float32 0..1, see `presence`."""
+        depth = cv2.distanceTransform(self.foreground, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        return np.asarray(np.clip((depth - np.float32(0.5)) / np.float32(_RIM * self.softness), 0, 1), np.float32)
+
+    def presence(self, box: Box) -> NDArray[np.float32] | None:
+        """(h, w) float32: how much of each pixel of a window is the object, 0 outside the foreground and 1 well inside.
+
+        Between them it rises as softly as the picture's edges are: what happens to an object cannot end on its outline more
+        sharply than the object itself does. None where all of the window is well inside.
+        """
+        y0, x0, y1, x1 = box
+        if self._fills:
+            return None
+        window = self._presence[y0:y1, x0:x1]
+        return None if window.size and window.min() == 1 else window
+
+    @cached_property
+    def _fills(self) -> bool:
+        return bool(self.foreground.all())
+
+    def surface(self, box: Box, side: int) -> Image:
+        """(h, w, 3) uint8: the window's colours without its fine texture, averaged over `side` (odd) pixels of the object.
+
+        The background does not count, or the outline of the object would pass for texture. Outside the object the pixels are
+        as they were.
+        """
+        y0, x0, y1, x1 = box
+        before, presence = self.pixels[y0:y1, x0:x1], self.presence(box)
+        if presence is None:
+            return np.asarray(cv2.blur(before, (side, side)), np.uint8)
+        share = np.asarray(cv2.blur(presence, (side, side)), np.float32)[..., None]
+        total = cv2.blur(before * presence[..., None], (side, side))
+        return np.where(share > _LEAST_PRESENCE, np.rint(total / np.maximum(share, _LEAST_PRESENCE)), before).astype(np.uint8)
 
     @cached_property
     def _inside(self) -> NDArray[np.int64]:

@@ -161,7 +161,7 @@ def render_one(subject: Subject, params: ZoneParams) -> Rendered:
     if params.streaks:
         lines = streaks(rng, box, params.rubbing, max(2 * subject.scale, 1))
         change = change + np.float32(params.streaks) * np.clip(lines, -2, 2)
-    coat = Coat(cover * fg, np.ascontiguousarray(change), params.tint, params.keep, 11 * subject.scale)
+    coat = Coat(cover, np.ascontiguousarray(change), params.tint, params.keep, 11 * subject.scale)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
@@ -202,4 +202,4 @@ def _quantiles(inside: NDArray[np.float64], turn: float, *shares: float) -> tupl
     return round(float(near), 3), round(float(far), 3)
 
 
-ZONE = AnomalyType("zone", 2, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0, contrast_over_texture=0.8)
+ZONE = AnomalyType("zone", 3, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0, contrast_over_texture=0.8)

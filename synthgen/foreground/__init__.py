@@ -99,4 +99,6 @@ def find_foreground(normal: NormalImage, method: Method) -> Foreground:
 def _classical(normal: NormalImage) -> tuple[Mask, str]:
     found = classical.segment(normal.pixels)
     mask = classical.full_size(found.mask, *normal.pixels.shape[:2])
+    if not found.doubt:
+        mask = classical.follow_edge(mask, normal.pixels)
     return mask, found.doubt or ("" if mask.any() else "the object is too thin for this size")
