@@ -4,8 +4,10 @@
   face. Where the picture shows no background, the edge is the picture's own, and what shows is shadow.
 - `hole`: a piece has gone from within; the hollow is dark or shows another material, its wall on the far side is lit.
 - `fracture`: brittle material has broken in facets, each with its own tilt and so its own brightness; sharp ridges between
-  them, and some that mirror the lamp.
+  them, and some that mirror the lamp. Fabric does not break like this.
 - `peel`: a layer has come off with a jagged edge; the surface below is smoother, and the edge throws a shadow.
+
+All but the last are as rough as what they broke out of: the grain of a material goes through it.
 """
 
 from dataclasses import dataclass
@@ -31,6 +33,9 @@ from synthgen.anomalies.subject import Subject
 from synthgen.samples import Box, Mask
 
 _VARIANTS = {"chip": 0.3, "hole": 0.2, "fracture": 0.3, "peel": 0.2}
+_OF_FABRIC = {"chip": 0.3, "hole": 0.35, "peel": 0.35}
+_ROUGH_CELL = 5.0  # pixels of 512
+_ROUGHEST = 25.0  # gray levels: what looks rougher has edges in it
 
 
 class BreakSettings(TypeSettings):
@@ -60,7 +65,8 @@ class BreakParams:
 
     `elongation` is length over width, `turn` the direction of the length. `contrast` is signed. `wall` is the width of the
     fracture face along the edge and `relief` its brightness in gray levels; `facets` how many faces a fracture has, and
-    `spread` how much their brightness varies; `keep` how much of the surface's texture the new face has.
+    `spread` how much their brightness varies; `keep` how much of the surface's texture the new face has, and `rough` its own
+    roughness in gray levels.
     """
 
     style: str
@@ -72,6 +78,7 @@ class BreakParams:
     contrast: float
     tint: tuple[float, float, float]
     keep: float
+    rough: float
     wall: float
     relief: float
     facets: int
@@ -82,7 +89,7 @@ class BreakParams:
 
 def draw(rng: np.random.Generator, subject: Subject, settings: BreakSettings) -> BreakParams:
     """Parameters of one break on this subject."""
-    variant = odds_of(rng, _VARIANTS)
+    variant = odds_of(rng, _VARIANTS if subject.material != "fabric" else _OF_FABRIC)
     y, x = subject.edge_place(rng) if variant == "chip" else subject.structured_place(rng, 0.6)
     scale = subject.scale
     radius = max(log_uniform(rng, settings.size_range) * subject.diameter(y, x), 6 * scale)
@@ -99,7 +106,8 @@ def draw(rng: np.random.Generator, subject: Subject, settings: BreakSettings) ->
         turn=uniform(rng, (0, np.pi)),
         contrast=contrast,
         tint=draw_tint(rng, subject, (y, x), radius),
-        keep=uniform(rng, (0.0, 0.8)),
+        keep=uniform(rng, (0.0, 0.8) if variant != "fracture" else (0.3, 1.2)),
+        rough=0.0 if variant == "peel" else _roughness(rng, subject, (y, x), contrast),
         wall=round(uniform(rng, (1.5, 7.0)) * scale, 3),
         relief=round(max(abs(contrast), 15) * uniform(rng, (0.3, 1.0)), 3),
         facets=int(rng.integers(3, 12)),
@@ -107,6 +115,12 @@ def draw(rng: np.random.Generator, subject: Subject, settings: BreakSettings) ->
         light=draw_light(rng, subject),
         noise_seed=seed(rng),
     )
+
+
+def _roughness(rng: np.random.Generator, subject: Subject, place: tuple[int, int], contrast: float) -> float:
+    """Gray levels of a fracture face's grain: about as strong as the surface's own, and some even on a smooth one."""
+    beside = min(subject.texture_around(*place, 30 * subject.scale), _ROUGHEST)
+    return round(max(beside, 0.12 * abs(contrast)) * uniform(rng, (0.2, 1.0)), 3)
 
 
 def render_one(subject: Subject, params: BreakParams) -> Rendered:
@@ -131,6 +145,8 @@ def render_one(subject: Subject, params: BreakParams) -> Rendered:
         change = np.float32(params.contrast) * (
             1 + np.float32(0.2) * blotch_noise(rng, cover.shape, max(0.6 * params.radius, 3))
         )
+    if params.rough:
+        change = change + np.float32(params.rough) * blotch_noise(rng, cover.shape, max(_ROUGH_CELL * subject.scale, 2), 2)
     coat = Coat(cover, change, params.tint, params.keep, 9 * subject.scale, light)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), body, fg)
 

@@ -5,9 +5,10 @@ departs from the print where the print is void: segments are drawn (end points a
 is left out (a 3 x 3 opening deletes every line below 3 pixels), the mask stays on the foreground, and the strength falls
 towards the edge by the distance *inside* the mask (the printed distance is 0 on every pixel that is written).
 
-`realistic` lets the arms meander and taper, roughens both walls on their own, takes the colour of the core from the
-surface around it, darker or, for exposed material, brighter, keeps some of its texture and grain, and gives the walls a
-thin lip under a light from one side.
+`realistic` lets the arms meander and taper to a point, closes them in places, roughens both walls on their own, takes the
+colour of the core from the surface around it, darker or, for exposed material, brighter, keeps some of its texture and
+grain, and gives the walls a thin lip under a light from one side. A wide crack is deep and so dark; one may look at one of
+its walls, which is raw material.
 """
 
 from dataclasses import dataclass, replace
@@ -38,6 +39,10 @@ from synthgen.anomalies.subject import Subject
 from synthgen.samples import Box, Mask
 
 _SUPERSAMPLING = 3
+_HAIRLINE = 3.0  # pixels of 512: no crack is too faint for it
+_WIDTH_PER_LEVEL = 0.25  # pixels of 512 that a crack may be wider for every gray level that it is darker
+_TIP = 0.15  # of an arm's length, over which it comes to a point
+_FACE_FROM = 7.0  # pixels of 512: a crack as wide as this may show a wall
 
 
 class CrackSettings(TypeSettings):
@@ -74,7 +79,9 @@ class CrackParams:
 
     `contrast` is signed: negative is darker. `keep` is the share of the surface's texture left in the core, `taper` the
     width at the tip relative to the root, `roughness` the relative standard deviation of the wall, `opacity` the share of
-    the new colour. `lip` is the height of the walls' lip in gray levels, lit from `light`.
+    the new colour. `lip` is the height of the walls' lip in gray levels, lit from `light`. `fading` is how far the crack closes
+    along its way. `face` is the share of the width in which a wall is seen (the one away from the light if negative),
+    `face_shade` its brightness against the surface in gray levels.
     """
 
     style: str
@@ -93,6 +100,9 @@ class CrackParams:
     opacity: float
     keep: float
     lip: float
+    fading: float
+    face: float
+    face_shade: float
     light: float
     path_seed: int
     noise_seed: int
@@ -112,8 +122,11 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
     branching = uniform(rng, settings.branching_range) * step / scale / 100
     width = log_uniform(rng, (settings.width_px_range[0] * scale, settings.width_px_range[1] * scale))
     contrast = _signed_contrast(rng, subject, places[0], settings)
-    # a crack is thin against its length, whatever the part; a bright one is a line of bare material, never a band
-    widest = min(0.09 * length, 12 * scale if contrast > 0 and realistic else np.inf)
+    # a crack is thin against its length, whatever the part; a bright one is a line of bare material, never a band; and what
+    # is wide is deep, so that little light comes back from it
+    widest = 0.09 * length
+    if realistic:
+        widest = min(widest, 8 * scale if contrast > 0 else (_HAIRLINE - _WIDTH_PER_LEVEL * contrast) * scale)
     width = round(max(min(width, widest), 1.6), 4)
     return CrackParams(
         style=settings.style,
@@ -126,16 +139,24 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
         wander=log_uniform(rng, (0.01, 0.16)) if realistic else 0.0,
         kink=uniform(rng, (0.0, 0.1)) if realistic else 0.0,
         width=width,
-        taper=uniform(rng, (0.05, 0.8)),
+        taper=log_uniform(rng, (0.05, 0.7)) if realistic else uniform(rng, (0.05, 0.8)),
         roughness=uniform(rng, (0.05, 0.3)),
         contrast=contrast,
         opacity=uniform(rng, (0.85, 1.0) if realistic else (0.7, 1.0)),
         keep=uniform(rng, (0.05, 0.5)),
         lip=uniform(rng, (0.15, 0.4)) if contrast > 0 else uniform(rng, (0.0, 0.35)) if rng.random() < 0.6 else 0.0,
+        fading=uniform(rng, (0.0, 1.0)) if realistic and rng.random() < 0.7 else 0.0,
+        face=_wall(rng) if realistic and width > _FACE_FROM * scale else 0.0,
+        face_shade=round(uniform(rng, (-0.65, 0.3)) * abs(contrast), 3),
         light=draw_light(rng, subject),
         path_seed=seed(rng),
         noise_seed=seed(rng),
     )
+
+
+def _wall(rng: np.random.Generator) -> float:
+    """The share of a wide crack in which a wall is seen, with a sign for which."""
+    return round(uniform(rng, (0.15, 0.55)) * float(rng.choice((-1, 0, 1), p=(0.35, 0.3, 0.35))), 4)
 
 
 def _signed_contrast(rng: np.random.Generator, subject: Subject, place: tuple[int, int], settings: CrackSettings) -> float:
@@ -188,7 +209,7 @@ def _branches(subject: Subject, params: CrackParams) -> list[Branch]:
 def _render_realistic(subject: Subject, params: CrackParams, branches: list[Branch], box: Box) -> Rendered:
     y0, x0, y1, x1 = box
     fg = subject.foreground[y0:y1, x0:x1]
-    coverage = _coverage(branches, params, subject.softness, box)
+    coverage, face = _coverage(branches, params, subject.softness, box)
     before = subject.pixels[y0:y1, x0:x1]
     reach = odd(2 + params.width * 0.5)
     depth = np.asarray(cv2.blur(coverage, (reach, reach)), np.uint8)  # deepest in the middle of wide places
@@ -199,7 +220,11 @@ def _render_realistic(subject: Subject, params: CrackParams, branches: list[Bran
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
     alpha = coverage.ravel()[at].astype(np.float32) * (params.opacity / 255)
     inner = np.float32(0.75) + depth.ravel()[at].astype(np.float32) * np.float32(0.25 / 255)
-    core = recolour(surface, np.float32(params.contrast) * inner) + params.keep * (pixels - surface)
+    deep = np.float32(params.contrast) * inner
+    if face is not None:
+        shown = face.ravel()[at].astype(np.float32) / np.maximum(coverage.ravel()[at], 1)
+        deep += np.minimum(shown, 1) * (np.float32(params.face_shade) - deep)
+    core = recolour(surface, deep) + params.keep * (pixels - surface)
     grain = np.random.default_rng(params.noise_seed).normal(0, max(subject.grain, 0.3), len(at)).astype(np.float32)
     change = alpha[:, None] * (core + grain[:, None] - pixels)
     if lit is not None:
@@ -221,20 +246,51 @@ def _lit_walls(depth: NDArray[np.uint8], light: float) -> NDArray[np.float32]:
     return np.asarray(dx * np.cos(light) + dy * np.sin(light), np.float32)
 
 
-def _coverage(branches: list[Branch], params: CrackParams, softness: float, box: Box) -> NDArray[np.uint8]:
-    """(h, w) uint8: how much of each pixel the crack covers, 0..255; drawn as ribbons at three times the resolution."""
+def _coverage(
+    branches: list[Branch], params: CrackParams, softness: float, box: Box
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """(h, w) uint8: how much of each pixel the crack covers, 0..255, and of that the wall that is seen, if any.
+
+    Drawn as ribbons at three times the resolution.
+    """
     y0, x0, y1, x1 = box
     s = _SUPERSAMPLING
     canvas = np.zeros(((y1 - y0) * s, (x1 - x0) * s), np.uint8)
+    faces = canvas.copy() if params.face else None
     rng = np.random.default_rng(params.noise_seed)
-    for branch in branches:
-        left, right = (np.rint((wall - (y0, x0))[:, ::-1] * (s * 16)).astype(np.int32) for wall in _walls(rng, branch, params))
+    # arms that leave a place in opposite directions show the same wall: the one on this side of the picture
+    side = np.sign(params.face) * np.array([np.sin(params.light), np.cos(params.light)])
+    gaps: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+
+    def draw(
+        target: NDArray[np.uint8], one: NDArray[np.float64], other: NDArray[np.float64], levels: NDArray[np.int64]
+    ) -> None:
+        left, right = (np.rint((wall - (y0, x0))[:, ::-1] * (s * 16)).astype(np.int32) for wall in (one, other))
         # piece by piece: where a wall crosses itself in a bend, one polygon would have holes
-        for piece in np.stack([left[:-1], left[1:], right[1:], right[:-1]], axis=1):
-            cv2.fillConvexPoly(canvas, piece, 255, cv2.LINE_8, shift=4)
-    coverage = cv2.resize(canvas, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
-    # new edges no sharper than those of the picture; averaging over a pixel is itself a blur of about 0.3
-    return np.asarray(cv2.GaussianBlur(coverage, (5, 5), softness) if softness > 0.5 else coverage, np.uint8)
+        for piece, level in zip(np.stack([left[:-1], left[1:], right[1:], right[:-1]], axis=1), levels.tolist(), strict=False):
+            cv2.fillConvexPoly(target, piece, level, cv2.LINE_8, shift=4)
+
+    for branch in branches:
+        left, right = _walls(rng, branch, params)
+        closing = params.fading * np.clip(_smooth_noise(rng, len(left), 16) - 0.4, 0, 1)
+        levels = np.rint(255 * (1 - closing)).astype(np.int64)
+        draw(canvas, left, right, levels)
+        if faces is not None:
+            if (left - right).mean(0) @ side < 0:
+                left, right = right, left
+            inner = left + abs(params.face) * (right - left)
+            draw(faces, left, inner, levels)
+            gaps.append((inner, right))
+    if faces is not None:
+        for inner, right in gaps:  # where arms meet, the wall of one ends at the gap of the other
+            draw(faces, inner, right, np.zeros(len(inner), np.int64))
+
+    def seen(drawn: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        coverage = cv2.resize(drawn, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+        # new edges no sharper than those of the picture; averaging over a pixel is itself a blur of about 0.3
+        return np.asarray(cv2.GaussianBlur(coverage, (5, 5), softness) if softness > 0.5 else coverage, np.uint8)
+
+    return seen(canvas), None if faces is None else seen(faces)
 
 
 def _walls(rng: np.random.Generator, branch: Branch, params: CrackParams) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -248,8 +304,7 @@ def _walls(rng: np.random.Generator, branch: Branch, params: CrackParams) -> tup
     tangent /= np.maximum(np.hypot(*tangent.T), 1e-6)[:, None]
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
     u = t / max(along[-1], 1e-6)
-    taper = params.taper + (1 - params.taper) * (1 - u**1.5)
-    taper[-1] = 0.0
+    taper = (params.taper + (1 - params.taper) * (1 - u**1.5)) * np.sqrt(np.minimum((1 - u) / _TIP, 1))
     half = 0.5 * params.width * branch.share * taper * np.exp(1.3 * params.roughness * _smooth_noise(rng, count, 12))
     fine = np.minimum(params.roughness * half, 0.9)  # splinters do not grow with the width
     walls = [
