@@ -384,7 +384,7 @@ def _learned(detector: str, types: str | None, per_image: int | None, shards: Pa
     from dataclasses import replace
 
     from detectors.catalog import implementation
-    from synthgen.cli.options import names_of
+    from synthgen.cli.request import names_of
 
     usual: OnTheFly | None = implementation(detector).LEARNS
     if types is not None or per_image is not None:

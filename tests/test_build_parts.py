@@ -22,7 +22,7 @@ from commands import (
 
 from synthgen.build import Part
 from synthgen.build.folder import OutputFolder
-from synthgen.cli.options import part_of as part_from
+from synthgen.cli.request import part_of as part_from
 from synthgen.errors import UsageError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe

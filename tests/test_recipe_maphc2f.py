@@ -14,7 +14,7 @@ from commands import build_arguments, build_normals, synthgen
 
 from synthgen import plan as planning
 from synthgen.anomalies.registry import ALIASES, SURFACE_TYPES, TYPES
-from synthgen.cli.options import Request, make_plan_from
+from synthgen.cli.request import Request, make_plan_from
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_names
 from synthgen.errors import InputDataError
 from synthgen.recipe import DatasetRecipe, Recipe, TypeRecipe, load_recipe, make_recipe, recipe_names

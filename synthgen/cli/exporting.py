@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from synthgen.cli import options as o
 from synthgen.cli.app import Json, console, print_json
+from synthgen.cli.request import names_of
 from synthgen.errors import UsageError
 
 Folder = Annotated[Path, typer.Argument(help="The folder that `synthgen build` wrote (or a single shard).")]
@@ -47,7 +47,7 @@ def export(
         raise UsageError(f"--to {to}: there is no such format.{suggest(to, list(FORMATS))}")
     writer = import_module(f"synthgen.export.{to}")
     shares = writer.SHARES if split is None else _shares(split)
-    chosen = choose(folder, o.names_of(categories) or (), o.names_of(types) or (), shares, split_seed, writer.NAMES)
+    chosen = choose(folder, names_of(categories) or (), names_of(types) or (), shares, split_seed, writer.NAMES)
     counts = write(chosen, to, out)
     if json:
         print_json(counts)
@@ -74,7 +74,7 @@ def report(
     from synthgen.shards.quality import read_quality
 
     table = None if quality is None else read_quality(quality)
-    gallery = collect(folder, most, o.names_of(categories) or (), o.names_of(types) or (), table)
+    gallery = collect(folder, most, names_of(categories) or (), names_of(types) or (), table)
     size = write_gallery(out, gallery)
     typer.echo(out)
     shown, samples = gallery.facts["shown"], gallery.facts["samples"]

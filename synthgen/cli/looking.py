@@ -7,6 +7,7 @@ import typer
 
 from synthgen.cli import options as o
 from synthgen.cli.app import Json, console, print_json, stdout_console
+from synthgen.cli.request import edge_tools
 from synthgen.errors import InputDataError, IntegrityError, UsageError, suggest
 
 Folder = Annotated[Path, typer.Argument(help="The folder that `synthgen build` wrote (or a single shard).")]
@@ -182,7 +183,7 @@ def view(
     if compare:
         typer.echo(str(write_comparison([folder, *compare], out, selection)))
     elif steps:
-        tools = o.edge_tools(edge_generator, weights or (), sam_checkpoint, device)
+        tools = edge_tools(edge_generator, weights or (), sam_checkpoint, device)
         typer.echo(str(write_steps(folder, out, selection, tools, root)))
     else:
         typer.echo(str(write_sheet(folder, out, selection, per_row, read_quality(quality) if quality else None)))

@@ -9,6 +9,7 @@ import typer
 
 from synthgen.cli import options as o
 from synthgen.cli.app import Json, console, print_json, stdout_console
+from synthgen.cli.request import Request, edge_tools, make_plan_from, opener_of, part_of, refinement_tools, refuse_inside, roots
 from synthgen.errors import InputDataError, IntegrityError, PartialBuildError, StorageError, UsageError, suggest
 
 if TYPE_CHECKING:
@@ -70,19 +71,19 @@ def build(
 
       synthgen build --dataset mvtec --root ~/data/mvtec --categories bottle,screw --set crack.width_px_range=2,6
     """
-    request = o.Request(
+    request = Request(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
         tuple(settings or ()), seed, layout, base_compression, samples_per_shard, max_rejected, only, sample, bit_depth,
         sam_checkpoint, edge_generator, tuple(weights or ()), device, refine, tuple(npcf or ()), tuple(npcfpp or ()),
         quality, min_quality, tuple(mixture or ()),
     )  # fmt: skip
-    made = o.make_plan_from(request)
+    made = make_plan_from(request)
     if dry_run:
         _show_plan(made, json, samples=False)
         return
     folder = out or Path("synthgen-out") / made.recipe.name
     _refuse_inside(folder, made, root, recipe is not None)
-    result = _run(made, folder, jobs, o.opener_of(backend, scheduler), o.part_of(shards))
+    result = _run(made, folder, jobs, opener_of(backend, scheduler), part_of(shards))
     if json:
         print_json(_result_json(result))
     else:
@@ -104,7 +105,7 @@ def demo(
     """
     from synthgen.report.sheet import Selection
 
-    made = o.make_plan_from(o.Request(dataset="demo", size=size, per_image=per_image, samples_per_shard=128))
+    made = make_plan_from(Request(dataset="demo", size=size, per_image=per_image, samples_per_shard=128))
     result = _run(made, out, jobs)
     sheet = write_sheet(out, out / "sheet.png", Selection(per_group=2), per_row=6)
     console().print(f"Look at {sheet}; `synthgen info {out}` says what is in it.", markup=False)
@@ -178,14 +179,14 @@ def plan(
 
       synthgen plan --dataset mvtec --root ~/data/mvtec --per-image 2 --samples | head
     """
-    request = o.Request(
+    request = Request(
         dataset, recipe, root, categories, material, foreground, foreground_masks, types, per_image, size, style, strength,
         tuple(settings or ()), seed, samples_per_shard=samples_per_shard, only=only, sample=sample, bit_depth=bit_depth,
         sam_checkpoint=sam_checkpoint, edge_generator=edge_generator, weights=tuple(weights or ()), device=device,
         refine=refine, npcf=tuple(npcf or ()), npcfpp=tuple(npcfpp or ()), quality=quality, min_quality=min_quality,
         mixtures=tuple(mixture or ()),
     )  # fmt: skip
-    _show_plan(o.make_plan_from(request), json, samples)
+    _show_plan(make_plan_from(request), json, samples)
 
 
 def replay(
@@ -217,9 +218,9 @@ def replay(
         sample_id,
         foreground_masks,
         sam_checkpoint,
-        o.edge_tools(edge_generator, weights or (), sam_checkpoint, device),
+        edge_tools(edge_generator, weights or (), sam_checkpoint, device),
         root,
-        o.refinement_tools(npcf or (), npcfpp or (), device),
+        refinement_tools(npcf or (), npcfpp or (), device),
     )
     if out is not None:
         save_pictures(out, result.sample)
@@ -302,9 +303,9 @@ def _refuse_inside(folder: Path, made: "Plan", root: Path | None, in_recipe: boo
     """A user's dataset is only ever read."""
     from synthgen.datasets import resolve_root
 
-    given = o.roots(root, [scan.dataset for scan in made.scans], in_recipe)
+    given = roots(root, [scan.dataset for scan in made.scans], in_recipe)
     for scan in made.scans:
-        o.refuse_inside(folder, resolve_root(scan.dataset, given.get(scan.dataset)))
+        refuse_inside(folder, resolve_root(scan.dataset, given.get(scan.dataset)))
 
 
 def _run(

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from synthgen.cli import options as o
 from synthgen.cli.app import console, print_json
 from synthgen.cli.progress import occasionally
+from synthgen.cli.request import names_of, refuse_inside, size_of, weights_of
 from synthgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,17 +37,17 @@ def train_edge_generator(request: "TrainRequest") -> None:
     on_gpu = compute.device.type == "cuda"
     if on_gpu and not request.precision:
         compute = choose_compute(request.device, "bf16")
-    paths = o.weights_of(request.weights, ("pidinet", "vgg"))
+    paths = weights_of(request.weights, ("pidinet", "vgg"))
     changes = request.changes
     if request.size is not None:
-        side = o.size_of(request.size)
+        side = size_of(request.size)
         changes["size"] = (side, side) if isinstance(side, int) else side
     chosen = choose_perceptual(
         make_config(request.config or ("gpu_small" if on_gpu else "cpu"), changes), paths.get("vgg"), paths.get("pidinet")
     )
-    found = scan(request.dataset, request.root, o.names_of(request.categories))
+    found = scan(request.dataset, request.root, names_of(request.categories))
     folder = request.out or Path("runs") / "edge-generator" / request.dataset
-    o.refuse_inside(folder, found.root)
+    refuse_inside(folder, found.root)
     detector = make_detector(paths.get("pidinet"), str(compute.device))
     _say_edges(detector)
     names = tuple(category.name for category in found.categories)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from synthgen.cli import options as o
 from synthgen.cli.app import console, print_json
+from synthgen.cli.request import Request, make_plan_from, names_of, refuse_inside, weights_of
 from synthgen.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def train_refinement(request: "TrainRequest") -> None:
         raise UsageError(f"--devices {request.devices} takes the first ones: give --device cuda without a number.")
     if fine != (request.npcf is not None):
         raise UsageError("`synthgen train npcf++` refines a trained npcf: --npcf RUN; npcf itself needs none.")
-    paths = o.weights_of(request.weights, () if fine else ("encoder", "vgg16"))
+    paths = weights_of(request.weights, () if fine else ("encoder", "vgg16"))
     compute = choose_compute(request.device, request.precision or "fp32")
     if compute.device.type == "cuda" and not request.precision:
         compute = choose_compute(request.device, "bf16")
@@ -118,11 +118,11 @@ def _samples(request: "TrainRequest") -> "StageA":
     if request.shards is not None:
         request.refuse("root", "categories", "types", "per_image", "style", "size", "bit_depth", beside="--shards")
         return from_shards(request.shards)
-    for name in o.names_of(request.types) or ():
+    for name in names_of(request.types) or ():
         if name != AUTO and TYPES[canonical_type(name)].edits_edges:
             raise UsageError(f"--types {name}: is drawn by a network of its own, and is not refined.")
-    plan = o.make_plan_from(
-        o.Request(
+    plan = make_plan_from(
+        Request(
             dataset=request.dataset, root=request.root, categories=request.categories, types=request.types or _PAPERS_TYPES,
             per_image=request.per_image, size=request.size, style=request.style, seed=request.seed,
             bit_depth=request.bit_depth if request.bit_depth != 16 else None, refine="none",
@@ -146,7 +146,7 @@ def _refuse_inside(folder: Path, request: "TrainRequest") -> None:
     from synthgen.datasets import resolve_root
 
     place = request.shards if request.dataset is None else resolve_root(request.dataset, request.root)
-    o.refuse_inside(folder, place)
+    refuse_inside(folder, place)
 
 
 def _summary(stage_a: "StageA", card: "RefinementCard", paths: dict[str, Path]) -> list[str]:

@@ -8,6 +8,7 @@ import typer
 
 from synthgen.cli import options as o
 from synthgen.cli.app import Json
+from synthgen.cli.request import require_torch
 from synthgen.errors import UsageError, suggest
 
 _MODELS = ("edge-generator", "npcf", "npcf++")
@@ -144,7 +145,7 @@ def train(
     model = {"npcfpp": "npcf++"}.get(model, model)
     if model not in _MODELS:
         raise UsageError(f"train {model}: there is no such model.{suggest(model, list(_MODELS))}")
-    o.require_torch("synthgen train")
+    require_torch("synthgen train")
     request = TrainRequest(
         model, dataset, root, categories, bit_depth, shards, types, per_image, style, npcf, tuple(weights or ()), config, size,
         tuple(settings or ()), seed, device, devices, precision, jobs, out, json,
