@@ -200,6 +200,8 @@ def rendered(tmp_path_factory):
         "gravel",
         "--size",
         "96",
+        "--strength",
+        "strong",
         "--sample",
         "100%",
         "--max-rejected",

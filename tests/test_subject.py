@@ -159,3 +159,13 @@ def test_the_surface_of_an_object_knows_nothing_of_its_background():
     inside = shape[20:110, 20:110] > 0
     assert (surface_[inside] == (90, 60, 30)).all()
     assert (surface_[cv2.dilate(inside.astype(np.uint8), np.ones((13, 13))) == 0] == 250).all()
+
+
+def test_a_wire_is_present_in_its_middle():
+    wire = np.zeros((128, 128), np.uint8)
+    wire[62:65, 10:118] = 1
+    soft = cv2.GaussianBlur(wire.astype(np.float32), (0, 0), 2.0)
+    seen = Subject(np.repeat(np.rint(60 + 140 * soft)[..., None], 3, 2).astype(np.uint8), wire)
+    presence = seen.presence((0, 0, 128, 128))
+    assert presence[63, 30:100].min() == 1
+    assert 0 < presence[62, 64] < 1

@@ -42,7 +42,8 @@ _SUPERSAMPLING = 3
 _HAIRLINE = 3.0  # pixels of 512: no crack is too faint for it
 _WIDTH_PER_LEVEL = 0.25  # pixels of 512 that a crack may be wider for every gray level that it is darker
 _TIP = 0.15  # of an arm's length, over which it comes to a point
-_FACE_FROM = 7.0  # pixels of 512: a crack as wide as this may show a wall
+_FACE_FROM = 7.0  # pixels of 512: a crack as wide as this may show a wall,
+_FACE_PIXELS = 5.0  # if the image has as many pixels for it
 
 
 class CrackSettings(TypeSettings):
@@ -146,8 +147,8 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
         keep=uniform(rng, (0.05, 0.5)),
         lip=uniform(rng, (0.15, 0.4)) if contrast > 0 else uniform(rng, (0.0, 0.35)) if rng.random() < 0.6 else 0.0,
         fading=uniform(rng, (0.0, 1.0)) if realistic and rng.random() < 0.7 else 0.0,
-        face=_wall(rng) if realistic and width > _FACE_FROM * scale else 0.0,
-        face_shade=round(uniform(rng, (-0.65, 0.3)) * abs(contrast), 3),
+        face=_wall(rng) if realistic and width > max(_FACE_FROM * scale, _FACE_PIXELS) else 0.0,
+        face_shade=round(uniform(rng, (-0.65, -0.2) if rng.random() < 0.7 else (0.1, 0.35)) * abs(contrast), 3),
         light=draw_light(rng, subject),
         path_seed=seed(rng),
         noise_seed=seed(rng),
@@ -156,7 +157,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
 
 def _wall(rng: np.random.Generator) -> float:
     """The share of a wide crack in which a wall is seen, with a sign for which."""
-    return round(uniform(rng, (0.15, 0.55)) * float(rng.choice((-1, 0, 1), p=(0.35, 0.3, 0.35))), 4)
+    return round(uniform(rng, (0.15, 0.45)) * float(rng.choice((-1, 0, 1), p=(0.35, 0.3, 0.35))), 4)
 
 
 def _signed_contrast(rng: np.random.Generator, subject: Subject, place: tuple[int, int], settings: CrackSettings) -> float:
@@ -165,7 +166,7 @@ def _signed_contrast(rng: np.random.Generator, subject: Subject, place: tuple[in
     reach = max(int(12 * subject.scale), 2)
     surface = float(subject.luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
     # on a restless surface less would not be seen
-    contrast = max(log_uniform(rng, settings.contrast_range), above_texture(subject, (y, x), reach, 2.2))
+    contrast = max(log_uniform(rng, settings.contrast_range), above_texture(subject, place, reach, 2.2))
     bright = rng.random() < settings.bright_share
     if surface - contrast < 8:
         bright = bright or surface < 60
@@ -272,7 +273,7 @@ def _coverage(
 
     for branch in branches:
         left, right = _walls(rng, branch, params)
-        closing = params.fading * np.clip(_smooth_noise(rng, len(left), 16) - 0.4, 0, 1)
+        closing = params.fading * np.clip(_smooth_noise(rng, len(left), 16) - 0.7, 0, 1)
         levels = np.rint(255 * (1 - closing)).astype(np.int64)
         draw(canvas, left, right, levels)
         if faces is not None:

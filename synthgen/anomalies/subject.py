@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 MATERIALS = ("metal", "wood", "fabric", "plastic", "food", "stone")
 _RIM = 1.8  # widths of the picture's edges (standard deviations) over which an object ends
-_LEAST_PRESENCE = 1e-3
 
 
 class Subject:
@@ -154,7 +153,11 @@ class Subject:
     def _presence(self) -> NDArray[np.float32]:
         """(H, W) float32 0..1, see `presence`."""
         depth = cv2.distanceTransform(self.foreground, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        return np.asarray(np.clip((depth - np.float32(0.5)) / np.float32(_RIM * self.softness), 0, 1), np.float32)
+        rim = _RIM * self.softness
+        presence = np.clip((depth - np.float32(0.5)) / np.float32(rim), 0, 1)
+        # the middle of a part too thin to have an inside is as much of it as there is
+        middle = cv2.dilate(presence, np.ones((2 * int(np.ceil(rim)) + 1,) * 2, np.uint8))
+        return np.asarray(presence / np.maximum(middle, np.float32(1e-3)), np.float32)
 
     def presence(self, box: Box) -> NDArray[np.float32] | None:
         """(h, w) float32: how much of each pixel of a window is the object, 0 outside the foreground and 1 well inside.
@@ -175,16 +178,22 @@ class Subject:
     def surface(self, box: Box, side: int) -> Image:
         """(h, w, 3) uint8: the window's colours without its fine texture, averaged over `side` (odd) pixels of the object.
 
-        The background does not count, or the outline of the object would pass for texture. Outside the object the pixels are
-        as they were.
+        The background does not count, or the outline of the object would pass for texture. Outside the object it is the plain
+        average.
         """
         y0, x0, y1, x1 = box
         before, presence = self.pixels[y0:y1, x0:x1], self.presence(box)
+        plain = np.asarray(cv2.blur(before, (side, side)), np.uint8)
         if presence is None:
-            return np.asarray(cv2.blur(before, (side, side)), np.uint8)
-        share = np.asarray(cv2.blur(presence, (side, side)), np.float32)[..., None]
-        total = cv2.blur(before * presence[..., None], (side, side))
-        return np.where(share > _LEAST_PRESENCE, np.rint(total / np.maximum(share, _LEAST_PRESENCE)), before).astype(np.uint8)
+            return plain
+        inside = (presence >= 0.5).astype(np.uint8)
+        count, total = (
+            np.asarray(cv2.boxFilter(image, cv2.CV_32S, (side, side), normalize=False))
+            for image in (inside, cv2.copyTo(before, inside))
+        )
+        rim = np.flatnonzero((count > 0) & (count < side * side) & (presence > 0))
+        plain.reshape(-1, 3)[rim] = np.rint(total.reshape(-1, 3)[rim] / count.ravel()[rim, None])
+        return plain
 
     @cached_property
     def _inside(self) -> NDArray[np.int64]:
