@@ -16,7 +16,7 @@ from synthgen.report.sheet import contact_sheet
 from synthgen.shards import ShardDataset
 
 PICTURES = Path(__file__).parents[1] / "docs/pictures"
-TYPES = ("crack", "corrosion", "scratch", "scuff", "stain", "contamination", "dent", "break")
+TYPES = ("crack", "corrosion", "scratch", "scuff", "stain", "contamination", "break", "dent")
 SYNTHGEN = [sys.executable, "-c", "from synthgen.cli import main; main()"]
 
 
