@@ -1,5 +1,7 @@
 """What is particular to the kinds of anomaly beside the papers' three, and what they share about appearance."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from surfaces import disc
 
 from synthgen.anomalies.appearance import LUMA, Coat, draw_light, draw_tint, lit, paint, recolour, signed_contrast
 from synthgen.anomalies.breakage import BREAK
+from synthgen.anomalies.crack import CRACK
 from synthgen.anomalies.dent import DENT
 from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.anomalies.shapes import coverage, filled, jagged_outline, ribbon, streaks
@@ -237,3 +240,69 @@ def test_the_lines_of_a_zone_are_as_strong_as_the_surface_beside_them():
         assert 0.2 < (drawn == 0).mean() < 0.7  # some have none
         assert (drawn[drawn > 0] > 0.25 * texture).all()
     assert np.median(strong[strong > 0]) > 3 * np.median(faint[faint > 0])
+
+
+def test_a_wide_crack_is_dark_and_a_bright_one_thin():
+    this = Subject(surface(512), np.ones((512, 512), np.uint8))
+    settings_ = CRACK.configure()
+    drawn = [CRACK.draw(np.random.default_rng(k), this, settings_) for k in range(300)]
+    dark, bright = ([p for p in drawn if (p.contrast < 0) == side] for side in (True, False))
+    assert max(p.width for p in bright) <= 8
+    assert all(p.width <= 3 + 0.25 * abs(p.contrast) + 1e-3 for p in dark)
+    assert max(p.width for p in dark) > 15  # and yet there are wide ones
+    assert {np.sign(p.face) for p in dark if p.width > 7} == {-1, 0, 1}
+    assert not any(p.face for p in drawn if p.width <= 5)
+
+
+def straight_crack(**more):
+    this = Subject(surface(256, (150, 150, 150), 0.0), np.ones((256, 256), np.uint8))
+    drawn = CRACK.draw(np.random.default_rng(3), this, CRACK.configure(count_range=(1, 1), bright_share=0))
+    values = {
+        "starts": ((128, 128, 0.0),), "steps": 20, "step": 4.0, "branching": 0.0, "stopping": 0.0, "jitter": 0.0, "wander": 0.0,
+        "kink": 0.0, "width": 12.0, "taper": 0.6, "roughness": 0.0, "contrast": -80.0, "opacity": 1.0, "keep": 0.0, "lip": 0.0,
+        "fading": 0.0, "face": 0.0, "face_shade": -20.0, "light": np.pi / 2,
+    }  # fmt: skip
+    rendered = CRACK.render([this], [replace(drawn, **(values | more))])[0]
+    whole = this.pixels.copy()
+    y0, x0, y1, x1 = rendered.box
+    whole[y0:y1, x0:x1] = rendered.patch
+    return 150 - whole[..., 0].astype(int)
+
+
+def test_a_crack_comes_to_a_point():
+    dark = straight_crack() > 20
+    widths = dark.sum(0)[dark.any(0)]
+    if len(widths) < dark.any(1).sum():  # it runs down
+        widths = dark.sum(1)[dark.any(1)]
+    assert widths.max() >= 10
+    assert max(widths[3], widths[-4]) <= 5  # three pixels from its ends
+
+
+def test_a_wall_is_seen_on_one_side_of_a_crack():
+    without, with_, other = (straight_crack(face=face) for face in (0.0, 0.4, -0.4))
+    assert ((without > 20) == (with_ > 12)).mean() > 0.99  # the same place
+    lighter, lighter_other = ((without - one) > 30 for one in (with_, other))
+    assert lighter.sum() > 0.2 * (without > 20).sum()
+    assert not (lighter & lighter_other).any()
+
+
+def test_a_crack_closes_in_places():
+    assert (straight_crack(fading=1.0)).sum() < 0.97 * straight_crack().sum()
+
+
+def test_fabric_has_no_facets_and_fracture_faces_are_rough():
+    whole = np.ones((192, 192), np.uint8)
+    variants = {
+        material: {BREAK.draw(np.random.default_rng(k), Subject(surface(), whole, material), BREAK.configure()).variant
+                   for k in range(80)}
+        for material in ("fabric", "stone")
+    }  # fmt: skip
+    assert variants["stone"] - variants["fabric"] == {"fracture"}
+    this = Subject(surface(noise=1.0), whole)
+    hole = next(
+        p for p in (BREAK.draw(np.random.default_rng(k), this, BREAK.configure(size_range=(0.2, 0.25))) for k in range(80))
+        if p.variant == "hole"
+    )  # fmt: skip
+    rough, smooth = (BREAK.render([this], [replace(hole, rough=rough, contrast=-60.0)])[0].patch for rough in (15.0, 0.0))
+    middle = (slice(rough.shape[0] // 3, -rough.shape[0] // 3), slice(rough.shape[1] // 3, -rough.shape[1] // 3))
+    assert rough[middle].std() > smooth[middle].std() + 3
