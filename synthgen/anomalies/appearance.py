@@ -115,9 +115,10 @@ def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bo
     """
     y0, x0, y1, x1 = box
     before = subject.pixels[y0:y1, x0:x1]
-    presence = None if overhangs else subject.presence(box)
-    cover = coat.cover if presence is None else coat.cover * presence
-    light = coat.light if presence is None or coat.light is None else coat.light * presence
+    cover, light, presence = coat.cover, coat.light, None
+    if not overhangs:
+        presence, cover = subject.presence(box), subject.faded(box, cover)
+        light = light if light is None else subject.faded(box, light)
     touched = cover > 1 / 512
     if light is not None:
         touched |= np.abs(light) > 0.5

@@ -197,8 +197,7 @@ def render_one(subject: Subject, params: CorrosionParams) -> Rendered:
         depth = _depth(table, params, box)
         coverage = np.clip((depth + 0.5 * mode.softness) / mode.softness, 0, 1)
         body = (coverage >= 0.5).astype(np.uint8) & fg
-        presence = subject.presence(box)
-        coverage = coverage if presence is None else coverage * presence
+        coverage = subject.faded(box, coverage)
     if not body.any():
         return NOTHING
     cell = max(params.cell * 0.6, 6 * subject.scale, 2)

@@ -123,10 +123,7 @@ def render_one(subject: Subject, params: DentParams) -> Rendered:
         after = _moved(subject, params, height, box)
     # light falls on the object alone, and as much less as the surface there is dark
     luma = np.asarray(cv2.blur(subject.luma[y0:y1, x0:x1], (5, 5)), np.float32)
-    bright *= np.clip(0.4 + luma / 130, 0, 1.4)
-    presence = subject.presence(box)
-    if presence is not None:
-        bright *= presence
+    bright = subject.faded(box, bright * np.clip(0.4 + luma / 130, 0, 1.4))
     after = np.clip(np.rint(after + bright[..., None]), 0, 255).astype(np.uint8)
     after = np.where(subject.foreground[y0:y1, x0:x1, None] > 0, after, before)
     return visible(subject, box, after, subject.foreground[y0:y1, x0:x1])

@@ -171,6 +171,11 @@ class Subject:
         window = self._presence[y0:y1, x0:x1]
         return None if window.size and window.min() == 1 else window
 
+    def faded(self, box: Box, field: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(h, w) float32: an amount of change in a window, less where the object ends (see `presence`)."""
+        presence = self.presence(box)
+        return field if presence is None else field * presence
+
     @cached_property
     def _fills(self) -> bool:
         return bool(self.foreground.all())
