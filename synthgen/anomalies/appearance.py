@@ -32,6 +32,7 @@ def signed_contrast(
     bright_share: float,
     reach: float,
     over_texture: float = 2.0,
+    darkest: float = 1.0,
 ) -> float:
     """Gray levels by which the brightness changes, log-uniform, with a sign that the surface has room for.
 
@@ -44,6 +45,7 @@ def signed_contrast(
         reach: half the side of the window around `place` that is the surface, in pixels.
         over_texture: on a restless surface the change is at least this many times its local standard deviation, for less
             would not be seen.
+        darkest: share of the surface's brightness that may go.
     """
     surface = subject.brightness_around(*place, max(reach, 2))
     contrast = max(log_uniform(rng, bounds), above_texture(subject, place, reach, over_texture))
@@ -52,7 +54,7 @@ def signed_contrast(
     if contrast > (up if bright else down):  # to the side with more room, and no farther than there is
         bright = up > down
         contrast = min(contrast, max(up if bright else down, 1.0))
-    return round(contrast if bright else -contrast, 4)
+    return round(contrast if bright else -min(contrast, darkest * surface), 4)
 
 
 def above_texture(subject: Subject, place: Place, reach: float, times: float) -> float:
@@ -98,6 +100,7 @@ class Coat:
         keep: how much of the surface's own fine texture shows on it; 0 none, 1 all, above 1 it is rougher.
         fine: pixels of the sample (at least 3) over which a surface is averaged to tell its texture from its colour.
         light: (h, w) float32 gray levels added by light and shadow, also around the material; None for none.
+        lines: `keep` of the part of the texture that runs in lines along the surface's lay; None for as much as of the rest.
     """
 
     cover: Field
@@ -106,6 +109,7 @@ class Coat:
     keep: float = 0.5
     fine: float = 7.0
     light: Field | None = None
+    lines: float | None = None
 
 
 def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bool = False) -> Image:
@@ -123,17 +127,21 @@ def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bo
     if light is not None:
         touched |= np.abs(light) > 0.5
     at = np.flatnonzero(touched.ravel())
-    pixels = before.reshape(-1, 3)[at].astype(np.float32)
+    plain = coat.tint == (0.0, 0.0, 0.0)
+    channels = 1 if plain and subject.is_gray else 3  # of equal channels one will do
     side = max(odd(coat.fine), 3)
     smooth = cv2.blur(before, (side, side)) if overhangs else subject.surface(box, side)
-    surface = smooth.reshape(-1, 3)[at].astype(np.float32)
+    before, smooth = before[..., :channels], smooth[..., :channels]
+    pixels, surface = (image.reshape(-1, channels)[at].astype(np.float32) for image in (before, smooth))
     change = coat.change.ravel()[at] if isinstance(coat.change, np.ndarray) else np.full(len(at), coat.change, np.float32)
     gain, more = _recolouring(surface, change)
     keep = _texture_kept(coat.keep, presence, side, at)
     # recolour(surface) + tint + keep * (pixels - surface), with few arrays in between
     new = surface * (gain - keep)[:, None]
     new += (keep[:, None] if keep.ndim else keep) * pixels
-    new += more[:, None] if coat.tint == (0.0, 0.0, 0.0) else more[:, None] + np.asarray(coat.tint, np.float32)
+    new += more[:, None] if plain else more[:, None] + np.asarray(coat.tint, np.float32)
+    if coat.lines is not None and (lines := subject.lines(box, side)) is not None:
+        new += ((np.float32(coat.lines) - keep) * lines.ravel()[at])[:, None]
     fresh = max(1 - coat.keep, 0.0) * max(subject.grain, 0.3)  # texture that stays brings its own grain
     if fresh > 0.1:
         new += np.random.default_rng(grain_seed).standard_normal((len(at), 1), np.float32) * np.float32(fresh)
@@ -142,9 +150,9 @@ def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bo
     new += pixels
     if light is not None:
         new += light.ravel()[at][:, None]
-    changed = before.copy().reshape(-1, 3)
+    changed = before.reshape(-1, channels).copy()
     changed[at] = np.clip(np.rint(new, out=new), 0, 255, out=new).astype(np.uint8)
-    return changed.reshape(before.shape)
+    return np.repeat(changed.reshape(before.shape), 3 // channels, 2)
 
 
 def _texture_kept(keep: float, presence: Field | None, side: int, at: NDArray[np.int64]) -> Field:
@@ -162,8 +170,9 @@ def recolour(surface: Field, change: Field) -> Field:
 
 
 def _recolouring(surface: Field, change: Field) -> tuple[Field, Field]:
-    """(n,) factors of (n, 3) colours, and what to add to them, so that they become `recolour`."""
-    gain = 1 + np.minimum(change, 0) / np.maximum(surface @ LUMA, 1.0)
+    """(n,) factors of (n, 3) colours or (n, 1) grays, and what to add to them, so that they become `recolour`."""
+    luma = (surface if surface.shape[1] == 3 else np.repeat(surface, 3, 1)) @ LUMA
+    gain = 1 + np.minimum(change, 0) / np.maximum(luma, 1.0)
     return np.maximum(gain, 0), np.maximum(change, 0)
 
 

@@ -37,6 +37,7 @@ from synthgen.anomalies.shapes import (
 from synthgen.anomalies.subject import Subject
 
 _VARIANTS = {"patch": 0.4, "band": 0.25, "rub": 0.35}
+_DARKEST = 0.6  # of the surface's brightness, that a scuff may take away: it is the same material
 _LARGEST_RADIUS = 0.28  # of the square root of the image's area: about a quarter of it
 
 
@@ -49,6 +50,9 @@ class ScuffSettings(TypeSettings):
         contrast_range: change of the mean brightness in gray levels; log-uniform.
         bright_share: share of the scuffs that are brighter than the surface.
         streaks_range: brightness of the fine lines over that change.
+        lay_range: factor by which rubbing along the surface's own lines deepens them, and rubbing across takes them away.
+        grain_range: strength of the rest of the surface's texture, relative to around it; log-uniform. Half of the scuffs on a
+            surface without a lay have one over this.
     """
 
     size_range: RelativeRange = (0.03, 0.5)
@@ -56,6 +60,8 @@ class ScuffSettings(TypeSettings):
     contrast_range: PositiveRange = (18, 80)
     bright_share: Share = 0.55
     streaks_range: RelativeRange = (0.1, 0.6)
+    lay_range: PositiveRange = (1.0, 2.5)
+    grain_range: PositiveRange = (0.35, 1.4)
 
 
 STRENGTHS = {
@@ -70,8 +76,8 @@ class ScuffParams:
     """All that is random about one scuff; lengths in pixels of the sample, angles in radians.
 
     `radii` are along and across the direction `turn`; `rubbing` is the direction of the lines, `line` their width, and
-    `streaks` their brightness in gray levels. `contrast` is signed. `keep` is the strength of the surface's own texture
-    relative to around it. `rim` is the width of the edge over the smaller radius.
+    `streaks` their brightness in gray levels. `contrast` is signed. `keep` is the strength of the surface's own grain
+    relative to around it, `lay` that of its lines. `rim` is the width of the edge over the smaller radius.
     """
 
     style: str
@@ -85,6 +91,7 @@ class ScuffParams:
     streaks: float
     tint: tuple[float, float, float]
     keep: float
+    lay: float
     rim: float
     noise_seed: int
 
@@ -97,11 +104,13 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ScuffSettings) ->
     radius = max(log_uniform(rng, settings.size_range) * subject.diameter(y, x), 7 * scale)
     radius = min(radius, _LARGEST_RADIUS * float(np.sqrt(subject.foreground.size)))
     elongation = log_uniform(rng, settings.elongation_range) * (2.0 if variant == "band" else 1.0)
-    # rubbed mostly along the lines that the surface has, which lie across its strongest change
-    along = subject.edge_direction(y, x)[0] + np.pi / 2
-    rubbing = along + rng.normal(0, 0.08) if rng.random() < 0.75 else rng.uniform(0, np.pi)
+    # rubbed mostly along the lines that the surface has
+    follows = rng.random() < 0.75
+    rubbing = subject.lay_around(y, x) + rng.normal(0, 0.08) if follows else rng.uniform(0, np.pi)
+    stronger, grain = log_uniform(rng, settings.lay_range), log_uniform(rng, settings.grain_range)
+    roughened = rng.random() < 0.5 and subject.lay is None
     contrast = signed_contrast(
-        rng, subject, (y, x), settings.contrast_range, settings.bright_share, min(radius, 40 * scale), over_texture=1.6
+        rng, subject, (y, x), settings.contrast_range, settings.bright_share, min(radius, 40 * scale), 1.6, _DARKEST
     )
     tint = draw_tint(rng, subject, (y, x), radius)
     r, g, b = (round(0.3 * value, 3) for value in tint)  # wear hardly dyes
@@ -116,7 +125,8 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ScuffSettings) ->
         contrast=contrast,
         streaks=round(abs(contrast) * uniform(rng, settings.streaks_range), 3),
         tint=(r, g, b),
-        keep=log_uniform(rng, (0.3, 3.5)),
+        keep=round(1 / grain if roughened else grain, 4),
+        lay=round(stronger if follows else 1 / stronger, 4),
         rim=uniform(rng, (0.03, 0.15)) if variant != "rub" else uniform(rng, (0.4, 1.0)),
         noise_seed=seed(rng),
     )
@@ -146,7 +156,7 @@ def render_one(subject: Subject, params: ScuffParams) -> Rendered:
     fg = subject.foreground[y0:y1, x0:x1]
     lines = streaks(rng, box, params.rubbing, params.line)
     change = np.float32(params.contrast) + np.float32(params.streaks) * np.clip(lines, -2, 2)
-    coat = Coat(cover, change, params.tint, params.keep, 11 * subject.scale)
+    coat = Coat(cover, change, params.tint, params.keep, 11 * subject.scale, lines=params.lay)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
@@ -163,4 +173,4 @@ def _outline(rng: np.random.Generator, params: ScuffParams) -> Points:
     return np.asarray(turned(points, params.turn) + np.asarray(params.centre), np.float64)
 
 
-SCUFF = AnomalyType("scuff", 2, ScuffSettings, STRENGTHS, ScuffParams, draw, render_one, 0.35, 5.0)
+SCUFF = AnomalyType("scuff", 3, ScuffSettings, STRENGTHS, ScuffParams, draw, render_one, 0.35, 5.0)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from synthgen.edges.studio import Workbench
 
 MATERIALS = ("metal", "wood", "fabric", "plastic", "food", "stone")
+_LAID = 0.25  # how much of a vote (0..1) the lay must have
+_LINE_LENGTH = 128  # of 512 pixels: what is longer and as straight is a line
 _RIM = 1.8  # widths of the picture's edges (standard deviations) over which an object ends
 
 
@@ -279,6 +281,58 @@ class Subject:
         return 0.5 * float(np.arctan2(2 * xy, xx - yy)), float(np.sqrt(xx + yy)) / 4
 
     @cached_property
+    def lay(self) -> float | None:
+        """Angle in radians, 0..pi, along which the surface's lines run (brushing, grinding, wood's grain); None if it has none.
+
+        Each place of the object votes for the direction along which it changes least, as loudly as it has one.
+        """
+        xx, yy, xy = cv2.split(self.structure)
+        rows, columns = xx.shape
+        inside = cv2.resize(self.foreground, (columns, rows), interpolation=cv2.INTER_NEAREST)
+        inner = cv2.erode(inside, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1).astype(np.bool_)
+        if not inner.any():
+            return None
+        energy = np.maximum(xx + yy, 1.0)[inner]
+        x, y = float(((xx - yy)[inner] / energy).mean()), float((2 * xy[inner] / energy).mean())
+        return (0.5 * float(np.arctan2(y, x)) + np.pi / 2) % np.pi if np.hypot(x, y) > _LAID else None
+
+    def lay_around(self, y: float, x: float) -> float:
+        """Angle in radians along which lines run at (y, x): the lay's, or the nearest edge's where the surface has none."""
+        return self.edge_direction(y, x)[0] + np.pi / 2 if self.lay is None else self.lay
+
+    def lines(self, box: Box, side: int) -> NDArray[np.float32] | None:
+        """(h, w) float32 gray levels: the part of the window's texture that runs in lines along the `lay`; the rest is grain.
+
+        None where the surface has no lay.
+
+        Args:
+            box: the window.
+            side: odd; what is left of the brightness over its average of so many pixels is the texture, as in `surface`.
+        """
+        if self.lay is None:
+            return None
+        length, (y0, x0, y1, x1), (height, width) = max(_LINE_LENGTH * self.scale, 4), box, self.luma.shape
+        reach = int(length) + side
+        wide = max(y0 - reach, 0), max(x0 - reach, 0), min(y1 + reach, height), min(x1 + reach, width)
+        window = slice(wide[0], wide[2]), slice(wide[1], wide[3])
+        texture, presence = self.luma[window] - self.brightness(wide, side), self.presence(wide)
+        if presence is None:
+            lines = averaged_along(texture, self.lay, length)
+        else:
+            lines = averaged_along(texture * presence, self.lay, length)
+            lines /= np.maximum(averaged_along(presence, self.lay, length), np.float32(1e-3))
+        return lines[y0 - wide[0] : y1 - wide[0], x0 - wide[1] : x1 - wide[1]]
+
+    def brightness(self, box: Box, side: int) -> NDArray[np.float32]:
+        """(h, w) float32 gray levels: the window's, averaged over `side` (odd) pixels of the object; 0 far from the object."""
+        y0, x0, y1, x1 = box
+        luma, presence = self.luma[y0:y1, x0:x1].astype(np.float32), self.presence(box)
+        if presence is None:
+            return np.asarray(cv2.blur(luma, (side, side)), np.float32)
+        present = np.asarray(cv2.blur(presence, (side, side)), np.float32)
+        return np.asarray(cv2.blur(luma * presence, (side, side)) / np.maximum(present, np.float32(1e-3)), np.float32)
+
+    @cached_property
     def plate(self) -> Image:
         """(H, W, 3) uint8: the image with its foreground painted over from the background, at a quarter of the resolution."""
         height, width = self.luma.shape
@@ -287,3 +341,24 @@ class Subject:
         hole = cv2.dilate(cv2.resize(self.foreground, small, interpolation=cv2.INTER_AREA), np.ones((5, 5), np.uint8))
         filled = cv2.resize(cv2.inpaint(image, hole, 3, cv2.INPAINT_TELEA), (width, height), interpolation=cv2.INTER_LINEAR)
         return np.where(self.foreground[..., None] > 0, np.asarray(filled, np.uint8), self.pixels)
+
+
+def averaged_along(field: NDArray[np.float32], angle: float, length: float) -> NDArray[np.float32]:
+    """(H, W) float32: the mean over a line through each pixel, at least `length` long; the picture goes on as its mirror image.
+
+    Each step adds up two copies half as far apart as the step before, so that the cost grows with the logarithm of the length.
+    """
+    c, s = float(np.cos(angle)), float(np.sin(angle))
+    unit = 1 / max(abs(c), abs(s))  # whole pixels along the axis that is nearer
+    steps = max(int(np.ceil(np.log2(length / unit))), 1)
+    moves = [(round(2**k * unit * s), round(2**k * unit * c)) for k in reversed(range(steps))]
+    down, right = (abs(sum(move[axis] for move in moves)) for axis in (0, 1))
+    above = down // 2
+    left = right // 2 if c * s > 0 else right - right // 2  # half a pixel off the middle along the line, not across it
+    total = np.asarray(cv2.copyMakeBorder(field, above, down - above, left, right - left, cv2.BORDER_REFLECT), np.float32)
+    for dy, dx in moves:
+        rows, columns = total.shape[0] - abs(dy), total.shape[1] - abs(dx)
+        here, there = total[max(dy, 0) :, max(dx, 0) :], total[max(-dy, 0) :, max(-dx, 0) :]
+        total = here[:rows, :columns] + there[:rows, :columns]
+    total *= np.float32(0.5**steps)
+    return total

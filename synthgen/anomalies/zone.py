@@ -3,6 +3,10 @@
 Not ground, not coated, coated again, wetted, burnt: what differs is the finish as a whole (brightness a little, fine texture
 a lot), over an area that often runs to the part's rim. `side` lies beyond a line across the part, `strip` between two of
 them, `oval` is where a tool did not touch a surface that is not flat, or where liquid stood.
+
+A tool that passes once more, or the coarser one of an earlier step, deepens the lines along the surface's lay and takes the
+grain between them away; what covers, etches or wears a surface does the opposite. A finish reflects more or less of the light
+that there is: where the part is dark, it differs by fewer gray levels.
 """
 
 from dataclasses import dataclass
@@ -14,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften
-from synthgen.anomalies.blending import finish
+from synthgen.anomalies.blending import finish, odd
 from synthgen.anomalies.contract import (
     NOTHING,
     AnomalyType,
@@ -30,10 +34,12 @@ from synthgen.anomalies.contract import (
 )  # fmt: skip
 from synthgen.anomalies.shapes import Field, blotch_noise, coverage, ellipse_distance, streaks
 from synthgen.anomalies.subject import Subject
-from synthgen.samples import Mask
+from synthgen.samples import Box, Mask
 
 _VARIANTS = {"side": 0.45, "strip": 0.25, "oval": 0.3}
-_LINED = 0.6  # of the zones show lines of their own
+_LINED = 0.3  # of the zones show lines of their own
+_PLAIN = 10.0  # gray levels by which a surface without any texture differs at least
+_LIT = 48.0  # of 512 pixels: what varies over more is light, not texture
 _STRONGEST_LINES = 30.0  # gray levels: what looks more restless than that is no texture
 _DARKEST = 0.5  # of the surface's brightness, that a zone may take away: it is the same material
 _STEP, _FEWEST = 8, 100  # pixels between the places that stand for the part when a boundary is put; and how many are enough
@@ -52,15 +58,20 @@ class ZoneSettings(TypeSettings):
         area_range: share of the part that it covers; log-uniform.
         contrast_range: change of the mean brightness in gray levels; log-uniform.
         bright_share: share of the zones that are brighter than the surface.
-        texture_range: the surface's fine texture in it, relative to around it; log-uniform.
-        lines_range: brightness of its fine lines, where it has any, over the strength of the surface's own texture.
+        worked_share: share of the zones with stronger lines and weaker grain than the surface; the others have the reverse. On
+            a surface without a lay they are always one half.
+        lay_range: factor by which the surface's lines become stronger or weaker; log-uniform.
+        grain_range: factor by which the rest of its texture becomes weaker or stronger; log-uniform.
+        lines_range: brightness of lines of its own, where it has any, over the strength of the surface's texture.
         bend_range: how far a boundary bulges, over the size of the part.
     """
 
     area_range: Annotated[RelativeRange, AfterValidator(_at_most_all)] = (0.02, 0.45)
-    contrast_range: PositiveRange = (8, 60)
+    contrast_range: PositiveRange = (2, 60)
     bright_share: Share = 0.5
-    texture_range: RelativeRange = (0.3, 4.0)
+    worked_share: Share = 0.9
+    lay_range: Range = (1.1, 2.6)
+    grain_range: Range = (1.05, 2.2)
     lines_range: Range = (0.3, 2.5)
     bend_range: Range = (0.0, 0.2)
 
@@ -79,7 +90,8 @@ class ZoneParams:
     `near` and `far` are the distances from the picture's middle, in the direction `turn`, between which it lies; `bend` is
     how far its boundaries bulge at a distance of half the picture. An oval has a `centre` and `radii` instead. `contrast` is
     signed; `slope` is by how much of it the far side differs from the near one; `streaks` is the brightness of fine lines
-    along `rubbing`. `rim` is the width of the edge in pixels, `ragged` how far it wavers.
+    along `rubbing`. `keep` is the strength of the surface's grain, and `lay` that of its lines, relative to around it. `rim` is
+    the width of the edge in pixels, `ragged` how far it wavers.
     """
 
     style: str
@@ -96,6 +108,7 @@ class ZoneParams:
     rubbing: float
     tint: tuple[float, float, float]
     keep: float
+    lay: float
     rim: float
     ragged: float
     noise_seed: int
@@ -108,7 +121,8 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
     scale, share = subject.scale, log_uniform(rng, settings.area_range)
     inside = _places(subject.foreground) - np.array(subject.foreground.shape) / 2
     # boundaries follow the passes of a tool, which the surface's own lines show
-    along = subject.edge_direction(y, x)[0] + (np.pi / 2 if rng.random() < 0.5 else 0)
+    lay = subject.lay_around(y, x)
+    along = lay + (np.pi / 2 if rng.random() < 0.5 else 0)
     turn = round(float(along + rng.normal(0, 0.06) if rng.random() < 0.7 else rng.uniform(0, np.pi)), 4)
     if rng.random() < 0.5:
         turn = round(turn + float(np.pi), 4)
@@ -116,10 +130,14 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
     near, far = _quantiles(inside, turn, first, 1.0 if variant == "side" else first + share)
     radius = max(float(np.sqrt(share * subject.foreground.sum() / np.pi)), 1.0)
     elongation = log_uniform(rng, (1.0, 3.0))
-    contrast = signed_contrast(rng, subject, (y, x), settings.contrast_range, settings.bright_share, 40 * scale, 0.4)
-    contrast = max(contrast, round(-_DARKEST * subject.brightness_around(y, x, 40 * scale), 4))
+    # a smooth surface has little texture that could differ, so that its brightness must
+    low, high = settings.contrast_range
+    low = min(max(low, _PLAIN - subject.texture_around(y, x, 40 * scale)), high)
+    contrast = signed_contrast(rng, subject, (y, x), (low, high), settings.bright_share, 40 * scale, 0.0, _DARKEST)
     r, g, b = (round(0.4 * value, 3) for value in draw_tint(rng, subject, (y, x), 40 * scale))
     size = float(np.sqrt(subject.foreground.sum()))
+    stronger, weaker = log_uniform(rng, settings.lay_range), log_uniform(rng, settings.grain_range)
+    worked = rng.random() < (0.5 if subject.lay is None else settings.worked_share)
     return ZoneParams(
         style=settings.style,
         variant=variant,
@@ -132,9 +150,10 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
         contrast=contrast,
         slope=uniform(rng, (-0.6, 0.6)) if rng.random() < 0.5 else 0.0,
         streaks=_lines(rng, subject, (y, x), contrast, settings),
-        rubbing=round(float(subject.edge_direction(y, x)[0] + np.pi / 2), 4),
+        rubbing=round(float(lay), 4),
         tint=(r, g, b),
-        keep=log_uniform(rng, settings.texture_range),
+        keep=round(1 / weaker if worked else weaker, 4),
+        lay=round(stronger if worked else 1 / stronger, 4),
         rim=log_uniform(rng, (1.0, 14.0)) * scale,
         ragged=log_uniform(rng, (0.3, 4.0)) * scale,
         noise_seed=seed(rng),
@@ -161,8 +180,15 @@ def render_one(subject: Subject, params: ZoneParams) -> Rendered:
     if params.streaks:
         lines = streaks(rng, box, params.rubbing, max(2 * subject.scale, 1))
         change = change + np.float32(params.streaks) * np.clip(lines, -2, 2)
-    coat = Coat(cover, np.ascontiguousarray(change), params.tint, params.keep, 11 * subject.scale)
+    change *= _light(subject, box, params.centre)
+    coat = Coat(cover, np.ascontiguousarray(change), params.tint, params.keep, 21 * subject.scale, lines=params.lay)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+
+
+def _light(subject: Subject, box: Box, place: tuple[int, int]) -> Field:
+    """(h, w) float32: how bright the surface of the window is, relative to around the place."""
+    here = max(subject.brightness_around(*place, 40 * subject.scale), 1)
+    return np.asarray(np.minimum(subject.brightness(box, odd(_LIT * subject.scale)) / np.float32(here), 2), np.float32)
 
 
 def _lines(
@@ -181,7 +207,7 @@ def _places(foreground: Mask) -> NDArray[np.intp]:
     return few if len(few) else np.zeros((1, 2), np.intp)  # nothing is the part: nothing will change
 
 
-def _depth(params: ZoneParams, box: tuple[int, int, int, int], size: tuple[int, ...]) -> Field:
+def _depth(params: ZoneParams, box: Box, size: tuple[int, ...]) -> Field:
     """(h, w) float32: pixels inside the boundary; negative outside."""
     if params.variant == "oval":
         return (1 - ellipse_distance(box, params.centre, params.radii, params.turn)) * np.float32(min(params.radii))
@@ -202,4 +228,4 @@ def _quantiles(inside: NDArray[np.float64], turn: float, *shares: float) -> tupl
     return round(float(near), 3), round(float(far), 3)
 
 
-ZONE = AnomalyType("zone", 3, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0, contrast_over_texture=0.8)
+ZONE = AnomalyType("zone", 4, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0, contrast_over_texture=0.6)
