@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surfaces import FOREGROUNDS, SURFACES, disc, foreground, stable, subject, surface
 
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.subject import Subject, averaged_along
 
 WHOLE = np.ones((128, 128), np.uint8)
 
@@ -31,6 +31,10 @@ def test_all_facts_exist_whatever_the_picture(kind, where, height, width, seed):
     assert 0 < this.diameter(y, x) <= 2 * np.sqrt(height * width / np.pi) + 1e-9
     assert this.part(y, x)[y, x] == 1
     assert np.isfinite(this.edge_direction(y, x)).all()
+    assert this.lay is None or 0 <= this.lay <= np.pi
+    lines = this.lines((0, 0, height, width), 5)
+    assert (lines is None) == (this.lay is None)
+    assert lines is None or (lines.shape == (height, width) and np.isfinite(lines).all())
     assert np.isfinite(this.texture_around(y, x, 5))
     assert np.isfinite(this.texture((y, x, y + 1, x + 1)))
     assert this.plate.shape == (height, width, 3)
@@ -169,3 +173,76 @@ def test_a_wire_is_present_in_its_middle():
     presence = seen.presence((0, 0, 128, 128))
     assert presence[63, 30:100].min() == 1
     assert 0 < presence[62, 64] < 1
+
+
+def brushed(angle, side=256, lines=12.0, grain=6.0, period=11.0, seed=0):
+    """(side, side) float64: lines along an angle in degrees over white noise, and the lines alone."""
+    y, x = np.mgrid[:side, :side] - side / 2
+    turn = np.deg2rad(angle)
+    alone = lines * np.sqrt(2) * np.sin(2 * np.pi * (x * np.sin(turn) - y * np.cos(turn)) / period)
+    return 120 + alone + np.random.default_rng(seed).normal(0, grain, (side, side)), alone
+
+
+def gray(values):
+    return np.repeat(np.clip(np.rint(values), 0, 255).astype(np.uint8)[..., None], 3, 2)
+
+
+@stable(20)
+@given(st.integers(0, 179))
+def test_the_lay_is_the_direction_of_the_brushing(angle):
+    this = Subject(gray(brushed(angle)[0]), np.ones((256, 256), np.uint8))
+    assert abs((np.rad2deg(this.lay) - angle + 90) % 180 - 90) < 3
+    assert this.lay_around(20, 20) == this.lay
+
+
+def test_the_lay_is_that_of_the_object_not_of_its_background():
+    pixels, mask = gray(brushed(0)[0]), disc(256, 256, 80)
+    pixels[mask > 0] = gray(brushed(70)[0])[mask > 0]
+    assert abs(np.rad2deg(Subject(pixels, mask).lay) - 70) < 5
+
+
+@pytest.mark.parametrize("pixels", [flat(), gray(np.random.default_rng(0).normal(120, 20, (128, 128)))])
+def test_what_has_no_lines_has_no_lay(pixels):
+    this = Subject(pixels, WHOLE)
+    assert this.lay is None
+    assert this.lines((0, 0, 128, 128), 11) is None
+    assert this.lay_around(64, 64) == this.edge_direction(64, 64)[0] + np.pi / 2
+
+
+@pytest.mark.parametrize("angle", [0, 25, 45, 90, 118, 160])
+def test_lines_are_the_texture_along_the_lay_without_the_grain(angle):
+    values, alone = brushed(angle)
+    this = Subject(gray(values), np.ones((256, 256), np.uint8))
+    found = this.lines((0, 0, 256, 256), 41)
+    middle = (slice(64, 192),) * 2  # far from where the picture ends and its mirror image goes on
+    assert np.corrcoef(found[middle].ravel(), alone[middle].ravel())[0, 1] > 0.93
+    assert found[middle].std() / alone[middle].std() == pytest.approx(1, abs=0.25)
+    assert np.array_equal(this.lines((70, 80, 150, 170), 41), found[70:150, 80:170])
+
+
+def test_lines_of_an_object_know_nothing_of_its_background():
+    values, alone = brushed(90)
+    mask = disc(256, 256, 90)
+    dark, bright = (gray(np.where(mask > 0, values, background)) for background in (10, 240))
+    well = cv2.erode(mask, np.ones((7, 7), np.uint8)) > 0
+    for pixels in (dark, bright):
+        found = Subject(pixels, mask).lines((0, 0, 256, 256), 41)
+        assert np.corrcoef(found[well], alone[well])[0, 1] > 0.9
+        assert np.abs(found[well]).max() < 3 * np.abs(alone).max()
+
+
+@stable(30)
+@given(st.floats(0, np.pi), st.integers(4, 200), st.integers(20, 90), st.integers(20, 90))
+def test_an_average_along_a_line_keeps_what_is_the_same_along_it(angle, length, height, width):
+    field = np.full((height, width), 7, np.float32)
+    assert np.allclose(averaged_along(field, angle, length), 7)
+    point = np.zeros((401, 401), np.float32)
+    point[200, 200] = 1
+    spread = averaged_along(point, angle, length)
+    at = np.argwhere(spread > 0) - 200.0
+    assert spread.sum() == pytest.approx(1, abs=1e-5)
+    along, across = at @ (np.sin(angle), np.cos(angle)), at @ (np.cos(angle), -np.sin(angle))
+    assert np.ptp(along) >= 0.9 * length - 2
+    assert np.abs(across).max() < 2.5  # a line, to the rounding of its steps
+    assert abs(across.mean()) < 0.5
+    assert abs(along.mean()) < 1.1
