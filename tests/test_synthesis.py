@@ -167,7 +167,7 @@ def test_a_zone_may_be_fainter_than_what_its_surface_hides_of_a_crack():
     assert texture > 7
     assert refusal(2000, 1.1 * texture, 1, box, this, SURFACE_TYPES["crack"]) == "not visible"
     assert refusal(2000, 1.1 * texture, 1, box, this, SURFACE_TYPES["zone"]) == ""
-    assert refusal(2000, 0.7 * texture, 1, box, this, SURFACE_TYPES["zone"]) == "not visible"
+    assert refusal(2000, 0.5 * texture, 1, box, this, SURFACE_TYPES["zone"]) == "not visible"
 
 
 # the dataset in memory

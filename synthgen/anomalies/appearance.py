@@ -54,7 +54,9 @@ def signed_contrast(
     if contrast > (up if bright else down):  # to the side with more room, and no farther than there is
         bright = up > down
         contrast = min(contrast, max(up if bright else down, 1.0))
-    return round(contrast if bright else -min(contrast, darkest * surface), 4)
+    if not bright and darkest < 1:
+        contrast = min(contrast, darkest * surface)
+    return round(contrast if bright else -contrast, 4)
 
 
 def above_texture(subject: Subject, place: Place, reach: float, times: float) -> float:

@@ -39,6 +39,7 @@ from synthgen.samples import Box, Mask
 _VARIANTS = {"side": 0.45, "strip": 0.25, "oval": 0.3}
 _LINED = 0.3  # of the zones show lines of their own
 _PLAIN = 10.0  # gray levels by which a surface without any texture differs at least
+_FINE = 21.0  # of 512 pixels: what varies over less is texture
 _LIT = 48.0  # of 512 pixels: what varies over more is light, not texture
 _STRONGEST_LINES = 30.0  # gray levels: what looks more restless than that is no texture
 _DARKEST = 0.5  # of the surface's brightness, that a zone may take away: it is the same material
@@ -66,12 +67,12 @@ class ZoneSettings(TypeSettings):
         bend_range: how far a boundary bulges, over the size of the part.
     """
 
-    area_range: Annotated[RelativeRange, AfterValidator(_at_most_all)] = (0.02, 0.45)
+    area_range: Annotated[RelativeRange, AfterValidator(_at_most_all)] = (0.05, 0.5)
     contrast_range: PositiveRange = (2, 60)
     bright_share: Share = 0.5
     worked_share: Share = 0.9
-    lay_range: Range = (1.1, 2.6)
-    grain_range: Range = (1.05, 2.2)
+    lay_range: PositiveRange = (1.1, 2.6)
+    grain_range: PositiveRange = (1.05, 2.2)
     lines_range: Range = (0.3, 2.5)
     bend_range: Range = (0.0, 0.2)
 
@@ -181,7 +182,7 @@ def render_one(subject: Subject, params: ZoneParams) -> Rendered:
         lines = streaks(rng, box, params.rubbing, max(2 * subject.scale, 1))
         change = change + np.float32(params.streaks) * np.clip(lines, -2, 2)
     change *= _light(subject, box, params.centre)
-    coat = Coat(cover, np.ascontiguousarray(change), params.tint, params.keep, 21 * subject.scale, lines=params.lay)
+    coat = Coat(cover, np.ascontiguousarray(change), params.tint, params.keep, _FINE * subject.scale, lines=params.lay)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
