@@ -328,8 +328,8 @@ def test_rubbing_along_the_lay_deepens_the_lines_and_rubbing_across_takes_them()
     drawn = [params for params, _ in draws("scuff", subject, 80)]
     along = [params for params in drawn if params.lay > 1]
     assert 0.5 < len(along) / len(drawn) < 0.95
-    assert all(abs((params.rubbing - np.pi / 2 + np.pi / 2) % np.pi - np.pi / 2) < 0.4 for params in along)
-    assert {round(params.keep, 4) for params in drawn if params.keep > 1.41} == set()
+    assert all(abs(params.rubbing % np.pi - np.pi / 2) < 0.4 for params in along)
+    assert max(params.keep for params in drawn) <= 1.41
     plain = Subject(surface(256, noise=8.0), np.ones((256, 256), np.uint8))
     assert 0.2 < np.mean([params.keep > 1.41 for params, _ in draws("scuff", plain, 80)]) < 0.6
 
