@@ -209,6 +209,32 @@ def test_paint_ends_with_the_object_and_its_outline_is_no_texture(keep, change):
     assert (with_overhang[~inside] != 0).any()
 
 
+@pytest.mark.parametrize("keep", [0.4, 2.0])
+@pytest.mark.parametrize("change", [-25.0, 25.0])
+def test_a_change_of_finish_neither_blurs_parts_nor_puts_halos_around_them(keep, change):
+    rng = np.random.default_rng(0)
+    values = 100 + rng.normal(0, 3, (128, 128))
+    values[40:90, 50:58] += 90  # a small part on the surface
+    pixels = np.repeat(np.clip(np.rint(values), 0, 255).astype(np.uint8)[..., None], 3, 2)
+    subject, box = Subject(pixels, np.ones((128, 128), np.uint8)), (20, 20, 110, 110)
+    before = pixels[20:110, 20:110, 0].astype(float)
+    whole = np.ones((90, 90), np.float32)
+    painted = paint(subject, box, Coat(whole, change, keep=keep, fine=21, lines=keep), 0)[..., 0].astype(float)
+    part = np.zeros((90, 90), np.uint8)
+    part[20:70, 30:38] = 1
+    near = (cv2.dilate(part, np.ones((21, 21), np.uint8)) > 0) & (part == 0)
+    far = cv2.dilate(part, np.ones((45, 45), np.uint8)) == 0
+    # beside the part the surface changes as it does far from it, and the part stands out as far as before
+    assert abs((painted - before)[near].mean() - (painted - before)[far].mean()) < 12
+    stood_out, stands_out = (image[part > 0].mean() - image[near].mean() for image in (before, painted))
+    assert 0.65 * stood_out < stands_out < 1.25 * stood_out
+    # its texture is as much stronger or weaker as was asked for; what is taken away leaves room for fresh grain
+    assert painted[far].std() / before[far].std() == pytest.approx(np.hypot(keep, max(1 - keep, 0)), rel=0.25)
+    if keep < 1:  # a coat that covers hides the part, as it should
+        covering = paint(subject, box, Coat(whole, change, keep=keep, fine=21), 0)[..., 0].astype(float)
+        assert covering[part > 0].mean() - covering[near].mean() < 0.6 * stood_out
+
+
 def test_shapes_cover_what_they_should():
     square = np.array([[10.0, 10.0], [10.0, 30.0], [25.0, 30.0], [25.0, 10.0]])
     assert filled([square], (0, 0, 64, 64)).sum() == pytest.approx(15 * 20, rel=0.05)

@@ -32,7 +32,9 @@ def test_all_facts_exist_whatever_the_picture(kind, where, height, width, seed):
     assert this.part(y, x)[y, x] == 1
     assert np.isfinite(this.edge_direction(y, x)).all()
     assert this.lay is None or 0 <= this.lay <= np.pi
-    lines = this.lines((0, 0, height, width), 5)
+    lines = this.lines((0, 0, height, width), 5, 20)
+    assert 0 <= this.most_texture((0, 0, height, width)) < 3 * 128
+    assert np.isfinite(this.most_texture((y, x, y + 1, x + 1)))
     assert (lines is None) == (this.lay is None)
     assert lines is None or (lines.shape == (height, width) and np.isfinite(lines).all())
     assert np.isfinite(this.texture_around(y, x, 5))
@@ -205,7 +207,7 @@ def test_the_lay_is_that_of_the_object_not_of_its_background():
 def test_what_has_no_lines_has_no_lay(pixels):
     this = Subject(pixels, WHOLE)
     assert this.lay is None
-    assert this.lines((0, 0, 128, 128), 11) is None
+    assert this.lines((0, 0, 128, 128), 11, 255) is None
     assert this.lay_around(64, 64) == this.edge_direction(64, 64)[0] + np.pi / 2
 
 
@@ -213,11 +215,11 @@ def test_what_has_no_lines_has_no_lay(pixels):
 def test_lines_are_the_texture_along_the_lay_without_the_grain(angle):
     values, alone = brushed(angle)
     this = Subject(gray(values), np.ones((256, 256), np.uint8))
-    found = this.lines((0, 0, 256, 256), 41)
+    found = this.lines((0, 0, 256, 256), 41, 255)
     middle = (slice(64, 192),) * 2  # far from where the picture ends and its mirror image goes on
     assert np.corrcoef(found[middle].ravel(), alone[middle].ravel())[0, 1] > 0.93
     assert found[middle].std() / alone[middle].std() == pytest.approx(1, abs=0.25)
-    assert np.array_equal(this.lines((70, 80, 150, 170), 41), found[70:150, 80:170])
+    assert np.array_equal(this.lines((70, 80, 150, 170), 41, 255), found[70:150, 80:170])
 
 
 def test_lines_of_an_object_know_nothing_of_its_background():
@@ -226,9 +228,32 @@ def test_lines_of_an_object_know_nothing_of_its_background():
     dark, bright = (gray(np.where(mask > 0, values, background)) for background in (10, 240))
     well = cv2.erode(mask, np.ones((7, 7), np.uint8)) > 0
     for pixels in (dark, bright):
-        found = Subject(pixels, mask).lines((0, 0, 256, 256), 41)
+        found = Subject(pixels, mask).lines((0, 0, 256, 256), 41, 255)
         assert np.corrcoef(found[well], alone[well])[0, 1] > 0.9
         assert np.abs(found[well]).max() < 3 * np.abs(alone).max()
+
+
+def test_an_edge_is_no_texture_and_makes_no_lines():
+    values, _ = brushed(90)
+    values = 110 + 0.5 * (values - values.mean())
+    plain = Subject(gray(values), np.ones((256, 256), np.uint8))
+    part = values.copy()
+    part[100:220, 120:180] += 110
+    this = Subject(gray(part), np.ones((256, 256), np.uint8))
+    box = (60, 60, 240, 240)
+    most = this.most_texture(box)
+    assert most == pytest.approx(plain.most_texture(box), rel=0.15)
+    assert most < 110 / 2
+    lines, without = (each.lines(box, 41, most) for each in (this, plain))
+    assert np.abs(lines).max() <= most + 1e-3
+    assert np.abs(lines - without).max() < 0.5 * np.abs(this.lines(box, 41, 255) - without).max()
+
+
+def test_what_texture_can_be_is_told_by_the_object_alone():
+    noisy = np.random.default_rng(0).normal(120, 8, (128, 128))
+    mask = disc(128, 128, 30)
+    on_plain = Subject(gray(np.where(mask > 0, noisy, 20)), mask)
+    assert on_plain.most_texture((0, 0, 128, 128)) == pytest.approx(3 * 8, rel=0.3)
 
 
 @stable(30)

@@ -102,7 +102,8 @@ class Coat:
         keep: how much of the surface's own fine texture shows on it; 0 none, 1 all, above 1 it is rougher.
         fine: pixels of the sample (at least 3) over which a surface is averaged to tell its texture from its colour.
         light: (h, w) float32 gray levels added by light and shadow, also around the material; None for none.
-        lines: `keep` of the part of the texture that runs in lines along the surface's lay; None for as much as of the rest.
+        lines: None for a coat that covers the surface. A number for one that changes its finish: `keep` of the part of the
+            texture that runs in lines along the surface's lay. What is no texture (`Subject.most_texture`) then stays sharp.
     """
 
     cover: Field
@@ -135,6 +136,9 @@ def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bo
     smooth = cv2.blur(before, (side, side)) if overhangs else subject.surface(box, side)
     before, smooth = before[..., :channels], smooth[..., :channels]
     pixels, surface = (image.reshape(-1, channels)[at].astype(np.float32) for image in (before, smooth))
+    most = 0.0 if coat.lines is None else subject.most_texture(box)
+    if coat.lines is not None:  # an edge belongs to the surface, or it would get a halo or be blurred
+        surface = pixels - np.clip(pixels - surface, -most, most)
     change = coat.change.ravel()[at] if isinstance(coat.change, np.ndarray) else np.full(len(at), coat.change, np.float32)
     gain, more = _recolouring(surface, change)
     keep = _texture_kept(coat.keep, presence, side, at)
@@ -142,7 +146,7 @@ def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bo
     new = surface * (gain - keep)[:, None]
     new += (keep[:, None] if keep.ndim else keep) * pixels
     new += more[:, None] if plain else more[:, None] + np.asarray(coat.tint, np.float32)
-    if coat.lines is not None and (lines := subject.lines(box, side)) is not None:
+    if coat.lines is not None and (lines := subject.lines(box, side, most)) is not None:
         new += ((np.float32(coat.lines) - keep) * lines.ravel()[at])[:, None]
     fresh = max(1 - coat.keep, 0.0) * max(subject.grain, 0.3)  # texture that stays brings its own grain
     if fresh > 0.1:

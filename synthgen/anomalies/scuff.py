@@ -173,4 +173,4 @@ def _outline(rng: np.random.Generator, params: ScuffParams) -> Points:
     return np.asarray(turned(points, params.turn) + np.asarray(params.centre), np.float64)
 
 
-SCUFF = AnomalyType("scuff", 3, ScuffSettings, STRENGTHS, ScuffParams, draw, render_one, 0.35, 5.0)
+SCUFF = AnomalyType("scuff", 4, ScuffSettings, STRENGTHS, ScuffParams, draw, render_one, 0.35, 5.0)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MATERIALS = ("metal", "wood", "fabric", "plastic", "food", "stone")
 _LAID = 0.3  # how much of a vote (0..1) the lay must have
 _LINE_LENGTH = 128  # of 512 pixels: what is longer and as straight is a line
+_EDGE = 3.0  # standard deviations of the texture: what stands out of the surface by more is no texture
 _RIM = 1.8  # widths of the picture's edges (standard deviations) over which an object ends
 
 
@@ -80,6 +81,17 @@ class Subject:
         """How restless the surface is in a window: the median over it of the local standard deviation, in gray levels."""
         y0, x0, y1, x1 = (value // 4 for value in box)
         return float(np.median(self._texture[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]))
+
+    def most_texture(self, box: Box) -> float:
+        """Gray levels: what differs by more from the surface around it is not texture but an edge, a print, a part.
+
+        Taken from the quieter half of the object in the window: at edges much varies that is no texture, and a plain background
+        has none.
+        """
+        y0, x0, y1, x1 = (value // 4 for value in box)
+        window = slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1))
+        inside = self._texture[window][self.foreground[::4, ::4][window] > 0]
+        return _EDGE * (float(np.quantile(inside, 0.25)) if inside.size else self.texture(box))
 
     def texture_around(self, y: int, x: int, reach: float) -> float:
         """`texture` of the window that reaches some pixels from (y, x) to all sides."""
@@ -304,7 +316,7 @@ class Subject:
         """Angle in radians along which lines run at (y, x): the lay's, or the nearest edge's where the surface has none."""
         return self.edge_direction(y, x)[0] + np.pi / 2 if self.lay is None else self.lay
 
-    def lines(self, box: Box, side: int) -> NDArray[np.float32] | None:
+    def lines(self, box: Box, side: int, most: float) -> NDArray[np.float32] | None:
         """(h, w) float32 gray levels: the part of the window's texture that runs in lines along the `lay`; the rest is grain.
 
         None where the surface has no lay.
@@ -312,6 +324,7 @@ class Subject:
         Args:
             box: the window.
             side: odd; what is left of the brightness over its average of so many pixels is the texture, as in `surface`.
+            most: gray levels that texture can differ by, see `most_texture`.
         """
         if self.lay is None:
             return None
@@ -319,7 +332,8 @@ class Subject:
         reach = int(length) + side
         wide = max(y0 - reach, 0), max(x0 - reach, 0), min(y1 + reach, height), min(x1 + reach, width)
         window = slice(wide[0], wide[2]), slice(wide[1], wide[3])
-        texture, presence = self.luma[window] - self.brightness(wide, side), self.presence(wide)
+        texture = np.clip(self.luma[window] - self.brightness(wide, side), np.float32(-most), np.float32(most))
+        presence = self.presence(wide)
         if presence is None:
             lines = averaged_along(texture, self.lay, length)
         else:

@@ -229,4 +229,4 @@ def _quantiles(inside: NDArray[np.float64], turn: float, *shares: float) -> tupl
     return round(float(near), 3), round(float(far), 3)
 
 
-ZONE = AnomalyType("zone", 4, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0, contrast_over_texture=0.6)
+ZONE = AnomalyType("zone", 5, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0, contrast_over_texture=0.6)
