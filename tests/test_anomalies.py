@@ -151,7 +151,7 @@ def test_the_share_of_the_image_does_not_depend_on_the_size(name, style):
     shares = []
     for side in (192, 384):
         this = subject("photo", "whole", side, side)
-        shares.append(np.median([drawn(name, style, this, seed)[1].mask.sum() for seed in range(20)]) / side**2)
+        shares.append(np.median([drawn(name, style, this, seed)[1].mask.sum() for seed in range(50)]) / side**2)
     assert 0.5 < shares[0] / shares[1] < 2
 
 

@@ -14,6 +14,7 @@ from synthgen.anomalies.breakage import BREAK
 from synthgen.anomalies.crack import CRACK
 from synthgen.anomalies.dent import DENT
 from synthgen.anomalies.registry import SURFACE_TYPES
+from synthgen.anomalies.scuff import _frayed
 from synthgen.anomalies.shapes import coverage, filled, jagged_outline, ribbon, streaks
 from synthgen.anomalies.subject import Subject
 
@@ -145,6 +146,32 @@ def test_a_chip_shows_what_is_behind():
     assert np.median(shown) < 45  # mostly the dark background, and some fracture face
 
 
+@pytest.mark.parametrize("variant", ["chip", "hole"])
+def test_what_breaks_off_the_edge_leaves_no_rim(variant):
+    """The object is all of one piece afterwards, and nothing of it, however faint, lies where the piece was."""
+    shape = disc(256, 256, 80)
+    share = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), 1.2)[..., None]
+    image = np.rint(share * 200 + (1 - share) * np.full((256, 256, 3), 20)).astype(np.uint8)
+    subject, broken = Subject(image, shape), 0
+    for k in range(150):
+        params = replace(BREAK.draw(np.random.default_rng(k), subject, BREAK.configure()), variant=variant)
+        rendered = BREAK.render_one(subject, params)
+        y0, x0, y1, x1 = rendered.box
+        after = image.copy()
+        after[y0:y1, x0:x1] = rendered.patch
+        gone = np.zeros_like(shape)
+        gone[y0:y1, x0:x1] = rendered.mask & (rendered.patch.max(-1) < 40)
+        open_at_the_edge = bool((cv2.dilate(gone, np.ones((3, 3), np.uint8)) & (1 - shape)).any())
+        if variant == "hole" and not open_at_the_edge:
+            continue
+        stats = cv2.connectedComponentsWithStats((after.max(-1) > 35).astype(np.uint8), connectivity=8)[2]
+        largest, *others = sorted(stats[1:, cv2.CC_STAT_AREA], reverse=True)
+        assert largest > 0.3 * shape.sum()
+        assert sum(others) <= 2, k
+        broken += gone.sum() > 100
+    assert broken > 10
+
+
 def test_lit_is_the_slope_towards_the_light():
     y, x = np.mgrid[:32, :32].astype(np.float32)
     plane = 0.5 * x - 0.25 * y
@@ -182,9 +209,53 @@ def test_paint_is_recolour_plus_tint_plus_kept_texture():
     coat = Coat(cover, change, (4.0, -2.0, 1.0), 1.0, 5, 10 * light)
     before = image[5:35, 6:37].astype(np.float32)
     smooth = cv2.blur(image[5:35, 6:37], (5, 5)).astype(np.float32)
-    new = recolour(smooth.reshape(-1, 3), change.ravel()).reshape(before.shape) + np.array((4, -2, 1)) + before - smooth
+    kept = (1 + np.minimum(change, 0) / (smooth @ LUMA)).clip(0)[..., None]  # what gets darker has less colour
+    new = recolour(smooth.reshape(-1, 3), change.ravel()).reshape(before.shape) + kept * (4, -2, 1) + before - smooth
     expected = before + cover[..., None] * (new - before) + 10 * light[..., None]
     assert np.abs(paint(subject, box, coat, 0).astype(int) - np.clip(expected, 0, 255)).max() <= 0.51
+
+
+def test_a_darker_place_takes_on_no_other_hue_than_the_surface_or_what_it_is_dyed_with():
+    """A gray material under an orange surface is gray, however dark; it does not turn blue."""
+    orange = np.full((40, 40, 3), (200, 120, 40), np.uint8)
+    subject = Subject(orange, np.ones((40, 40), np.uint8))
+    towards_gray = tuple(float(v) for v in orange[0, 0] @ LUMA - orange[0, 0])
+    for change in (-110, -60, 0):
+        coat = Coat(np.ones((40, 40), np.float32), change, towards_gray, 1.0)
+        assert np.ptp(paint(subject, (0, 0, 40, 40), coat, 0)) <= 2
+
+
+def test_what_hides_a_surface_has_one_colour_wherever_it_lies():
+    """Half of it on orange, half on blue: nothing of either shows."""
+    pixels = np.full((192, 192, 3), (190, 120, 40), np.uint8)
+    pixels[:, 96:] = (40, 110, 180)
+    subject, seen = Subject(pixels, np.ones((192, 192), np.uint8)), set()
+    for params, _ in draws("contamination", subject, 60):
+        if params.variant not in ("flake", "fibre"):
+            continue
+        (_, _, *size), *_ = params.bodies
+        here = replace(params, centre=(96, 96), bodies=((96, 96, 30, *size[1:]),), opacity=1.0, width=12.0, relief=10.0)
+        rendered = SURFACE_TYPES["contamination"].render_one(subject, here)
+        y0, x0, y1, x1 = rendered.box
+        inside = cv2.erode(rendered.mask, np.ones((7, 7), np.uint8)) > 0  # without the shadow
+        left = np.arange(x0, x1)[None, :].repeat(y1 - y0, 0) < 96
+        parts = rendered.patch[inside & left].astype(int), rendered.patch[inside & ~left].astype(int)
+        if min(map(len, parts)) < 20 or max(part.max() for part in parts) == 255:
+            continue
+        colours = [np.median(part - (part @ LUMA)[:, None], 0) for part in parts]
+        assert np.abs(colours[0] - colours[1]).max() < 10  # the surfaces differ by 145
+        seen.add(params.variant)
+    assert seen == {"flake", "fibre"}
+
+
+def test_a_drop_ends_with_the_object():
+    image, mask = ball()
+    drops = [r for params, r in draws("contamination", Subject(image, mask), 150) if params.variant == "drop"]
+    assert len(drops) > 5
+    for rendered in drops:
+        y0, x0, y1, x1 = rendered.box
+        changed = (rendered.patch != image[y0:y1, x0:x1]).any(-1)
+        assert not (changed & (mask[y0:y1, x0:x1] == 0)).any()
 
 
 @pytest.mark.parametrize("keep", [0.0, 0.5, 3.5])
@@ -313,13 +384,17 @@ def test_where_nothing_lies_along_lines_a_zone_is_smoother_or_rougher():
     assert 0.3 < (kept > 1).mean() < 0.7
 
 
-def test_a_zone_follows_the_light():
+@pytest.mark.parametrize(
+    ("kind", "wide"),
+    [("zone", {"area_range": (0.3, 0.4), "lines_range": (0, 0)}), ("scuff", {"size_range": (0.4, 0.5)})],
+)
+def test_a_change_of_finish_follows_the_light(kind, wide):
     """Where the part is dark, another finish has less to reflect."""
     values = np.repeat(np.linspace(20, 200, 256)[None], 256, 0)
     subject = Subject(np.repeat(values.astype(np.uint8)[..., None], 3, 2), np.ones((256, 256), np.uint8))
     shares = []
-    for params, rendered in draws("zone", subject, 80, area_range=(0.3, 0.4), contrast_range=(15, 25), lines_range=(0, 0)):
-        if abs(params.slope) > 0.2 or params.streaks:
+    for params, rendered in draws(kind, subject, 80, contrast_range=(15, 25), **wide):
+        if kind == "zone" and (abs(params.slope) > 0.2 or params.streaks):
             continue
         y0, x0, y1, x1 = rendered.box
         change = np.abs(rendered.patch[..., 0].astype(float) - values[y0:y1, x0:x1])
@@ -441,3 +516,27 @@ def test_fabric_has_no_facets_and_fracture_faces_are_rough():
     rough, smooth = (BREAK.render([this], [replace(hole, rough=rough, contrast=-60.0)])[0].patch for rough in (15.0, 0.0))
     middle = (slice(rough.shape[0] // 3, -rough.shape[0] // 3), slice(rough.shape[1] // 3, -rough.shape[1] // 3))
     assert rough[middle].std() > smooth[middle].std() + 3
+
+
+def test_fracture_faces_are_not_burnt_out():
+    """White or black without grain is what a face of any material is not."""
+    subject, seen = Subject(surface(colour=(170, 170, 170), noise=4), np.ones((192, 192), np.uint8)), 0
+    for params, rendered in draws("break", subject, 100, contrast_range=(80, 120)):
+        if params.variant == "fracture" and rendered.mask.sum() > 200:
+            values = rendered.patch[rendered.mask > 0][:, 0]
+            assert ((values == 255) | (values == 0)).mean() < 0.2
+            seen += 1
+    assert seen > 10
+
+
+def test_the_strokes_of_a_scuff_end_apart_and_are_as_long_as_it_is():
+    params = next(p for p, _ in draws("scuff", Subject(surface(), np.ones((192, 192), np.uint8))) if p.variant != "rub")
+    whole = np.zeros((100, 200), np.float32)
+    whole[30:70, 60:140] = 1
+    for fray in (0.0, 12.0):
+        along_x = replace(params, rubbing=0.0, fray=fray, line=3.0)
+        frayed = _frayed(np.random.default_rng(0), along_x, whole, (0, 0, 100, 200))
+        assert np.allclose(frayed.sum(1), whole.sum(1), atol=0.01)
+        ends = frayed[30:70].argmax(1)
+        assert np.ptp(ends) > 20 if fray else (ends == 60).all()
+        assert np.abs(np.diff(ends)).max() > 5 or not fray  # neighbours, too

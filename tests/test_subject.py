@@ -126,12 +126,17 @@ def test_the_strongest_change_is_across_the_edge(angle):
 
 
 def test_the_plate_has_no_object_and_the_same_background():
-    mask = disc(128, 128, 30)
-    pixels = flat(90)
-    pixels[mask > 0] = (200, 40, 40)
-    plate = Subject(pixels, mask).plate
-    assert np.array_equal(plate[mask == 0], pixels[mask == 0])
-    assert np.abs(plate[mask > 0].astype(int) - 90).max() <= 12
+    """Nor any of the soft rim that an object has beyond its outline."""
+    mask = disc(256, 256, 60)
+    share = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 1.0)[..., None]
+    pixels = np.rint(90 + share * (110, -50, -50)).astype(np.uint8)
+    this = Subject(pixels, mask)
+    plate, around = this.plate, this.around
+    assert around[mask > 0].all()
+    assert around.mean() < 1.3 * mask.mean()
+    assert np.array_equal(plate[around == 0], pixels[around == 0])
+    assert np.abs(plate[around > 0].astype(int) - 90).max() <= 12
+    assert np.abs(plate.astype(int) - 90).mean() < 1
 
 
 def test_nothing_is_written_to_what_is_given():

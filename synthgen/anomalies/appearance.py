@@ -20,6 +20,7 @@ Place = tuple[int, int]
 Colour = tuple[float, float, float]
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LIT = 48.0  # of 512 pixels: what varies over more is light, not texture
 _MOST_OVER_TEXTURE = 70.0  # gray levels: what looks restless may be an edge, not a texture
 _FARTHEST = 1.5  # times the surface's own chroma, of a foreign tint
 
@@ -98,12 +99,13 @@ class Coat:
     Attributes:
         cover: (h, w) float32 0..1, how much of each pixel it covers.
         change: (h, w) float32 or one number, change of the surface's brightness in gray levels.
-        tint: move in RGB in gray levels, on top of it.
+        tint: move in RGB in gray levels, on top of it; less on what gets darker, as all colours are there.
         keep: how much of the surface's own fine texture shows on it; 0 none, 1 all, above 1 it is rougher.
         fine: pixels of the sample (at least 3) over which a surface is averaged to tell its texture from its colour.
         light: (h, w) float32 gray levels added by light and shadow, also around the material; None for none.
         lines: None for a coat that covers the surface. A number for one that changes its finish: `keep` of the part of the
             texture that runs in lines along the surface's lay. What is no texture (`Subject.most_texture`) then stays sharp.
+        hides: whether the tint is all the colour there is, and that of the surface does not show.
     """
 
     cover: Field
@@ -113,6 +115,7 @@ class Coat:
     fine: float = 7.0
     light: Field | None = None
     lines: float | None = None
+    hides: bool = False
 
 
 def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bool = False) -> Image:
@@ -139,13 +142,18 @@ def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bo
     most = 0.0 if coat.lines is None else subject.most_texture(box)
     if coat.lines is not None:  # an edge belongs to the surface, or it would get a halo or be blurred
         surface = pixels - np.clip(pixels - surface, -most, most)
+    if coat.hides and channels == 3:
+        surface = np.repeat((surface @ LUMA)[:, None], channels, 1)
     change = coat.change.ravel()[at] if isinstance(coat.change, np.ndarray) else np.full(len(at), coat.change, np.float32)
     gain, more = _recolouring(surface, change)
     keep = _texture_kept(coat.keep, presence, side, at)
     # recolour(surface) + tint + keep * (pixels - surface), with few arrays in between
     new = surface * (gain - keep)[:, None]
     new += (keep[:, None] if keep.ndim else keep) * pixels
-    new += more[:, None] if plain else more[:, None] + np.asarray(coat.tint, np.float32)
+    new += more[:, None]
+    if not plain:
+        tint = np.asarray(coat.tint, np.float32)
+        new += tint if coat.hides else gain[:, None] * tint
     if coat.lines is not None and (lines := subject.lines(box, side, most)) is not None:
         new += ((np.float32(coat.lines) - keep) * lines.ravel()[at])[:, None]
     fresh = max(1 - coat.keep, 0.0) * max(subject.grain, 0.3)  # texture that stays brings its own grain
@@ -158,7 +166,7 @@ def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bo
         new += light.ravel()[at][:, None]
     changed = before.reshape(-1, channels).copy()
     changed[at] = np.clip(np.rint(new, out=new), 0, 255, out=new).astype(np.uint8)
-    return np.repeat(changed.reshape(before.shape), 3 // channels, 2)
+    return changed.reshape(before.shape) if channels == 3 else np.repeat(changed.reshape(before.shape), 3, 2)
 
 
 def _texture_kept(keep: float, presence: Field | None, side: int, at: NDArray[np.int64]) -> Field:
@@ -180,6 +188,15 @@ def _recolouring(surface: Field, change: Field) -> tuple[Field, Field]:
     luma = (surface if surface.shape[1] == 3 else np.repeat(surface, 3, 1)) @ LUMA
     gain = 1 + np.minimum(change, 0) / np.maximum(luma, 1.0)
     return np.maximum(gain, 0), np.maximum(change, 0)
+
+
+def light_over(subject: Subject, box: Box, place: Place) -> Field:
+    """(h, w) float32, at most 2: how bright the surface of a window is, relative to around a place.
+
+    What changes a finish changes the brightness in proportion to the light that falls there: no shadow turns gray or black.
+    """
+    here = max(subject.brightness_around(*place, 40 * subject.scale), 1)
+    return np.asarray(np.minimum(subject.brightness(box, odd(_LIT * subject.scale)) / np.float32(here), 2), np.float32)
 
 
 def lit(height: Field, light: float) -> Field:

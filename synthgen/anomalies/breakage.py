@@ -2,7 +2,8 @@
 
 - `chip`: a piece has gone from the edge of the object. What lies behind it shows, and along the cut a strip of the fracture
   face. Where the picture shows no background, the edge is the picture's own, and what shows is shadow.
-- `hole`: a piece has gone from within; the hollow is dark or shows another material, its wall on the far side is lit.
+- `hole`: a piece has gone from within; the hollow is dark or shows another material, its wall on the far side is lit. One that
+  reaches the edge of the object is open there, as a chip is.
 - `fracture`: brittle material has broken in facets, each with its own tilt and so its own brightness; sharp ridges between
   them, and some that mirror the lamp. Fabric does not break like this.
 - `peel`: a layer has come off with a jagged edge; the surface below is smoother, and the edge throws a shadow.
@@ -14,9 +15,10 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from synthgen.anomalies.appearance import LUMA, Coat, draw_light, draw_tint, lit, odds_of, paint, signed_contrast, soften
-from synthgen.anomalies.blending import finish, odd
+from synthgen.anomalies.blending import clip_box, finish, odd
 from synthgen.anomalies.contract import (
     NOTHING,
     AnomalyType,
@@ -28,12 +30,14 @@ from synthgen.anomalies.contract import (
     seed,
     uniform,
 )  # fmt: skip
-from synthgen.anomalies.shapes import Field, blotch_noise, box_around, filled, jagged_outline
+from synthgen.anomalies.shapes import Field, Points, blotch_noise, box_around, filled, jagged_outline
 from synthgen.anomalies.subject import Subject
 from synthgen.samples import Box, Mask
 
 _VARIANTS = {"chip": 0.3, "hole": 0.2, "fracture": 0.3, "peel": 0.2}
 _OF_FABRIC = {"chip": 0.3, "hole": 0.35, "peel": 0.35}
+_ROOM = 60.0  # gray levels next to black and to white in which faces differ less and less
+_OUTSIDE = 0.05  # of an outline, at which a hole is open at the object's edge
 _ROUGH_CELL = 5.0  # pixels of 512
 _ROUGHEST = 25.0  # gray levels: what looks rougher has edges in it
 
@@ -126,20 +130,23 @@ def _roughness(rng: np.random.Generator, subject: Subject, place: tuple[int, int
 def render_one(subject: Subject, params: BreakParams) -> Rendered:
     """The pixels that a break changes."""
     rng = np.random.default_rng(params.noise_seed)
-    outline = jagged_outline(rng, params.centre, params.radius, params.elongation, params.turn)
-    box = box_around(outline, 5 + params.wall, subject.foreground.shape)
+    outlines = [jagged_outline(rng, params.centre, params.radius, params.elongation, params.turn)]
+    off_the_edge = _leaves(subject, params, outlines[0])
+    if off_the_edge:
+        outlines = _outwards(subject, params, outlines[0])
+    box = box_around(np.concatenate(outlines), 5 + params.wall, subject.foreground.shape)
     y0, x0, y1, x1 = box
     if not y1:
         return NOTHING
-    cover = soften(subject, filled([outline], box))
+    cover = soften(subject, filled(outlines, box))
     fg = subject.foreground[y0:y1, x0:x1]
-    if params.variant == "chip" and not subject.foreground.all():
+    if off_the_edge:
         return _chip(rng, subject, params, box, cover, fg)
     body = (cover >= 0.5).astype(np.uint8) & fg
     light = _walls(cover, params)
     change: Field | float = params.contrast
     if params.variant == "fracture":
-        change = np.float32(params.contrast) + _facets(rng, subject, params, box)
+        change = _facets(rng, subject, params, box)
         light = light * np.float32(0.5)
     elif params.variant in ("hole", "chip"):
         change = np.float32(params.contrast) * (
@@ -151,16 +158,37 @@ def render_one(subject: Subject, params: BreakParams) -> Rendered:
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), body, fg)
 
 
+def _leaves(subject: Subject, params: BreakParams, outline: Points) -> bool:
+    """Whether a piece comes off the edge of the object: a chip, or a hole that reaches there, where something lies behind."""
+    if params.variant not in ("chip", "hole") or subject.foreground.all():
+        return False
+    rows, columns = (
+        np.clip(np.rint(at).astype(int), 0, size - 1) for at, size in zip(outline.T, subject.luma.shape, strict=True)
+    )
+    return params.variant == "chip" or bool((subject.foreground[rows, columns] == 0).mean() > _OUTSIDE)
+
+
+def _outwards(subject: Subject, params: BreakParams, outline: Points) -> list[Points]:
+    """The outline (y, x) and copies of it farther out of the object: no rim stays without what held it."""
+    reach = max(params.radius, 3)
+    y, x = params.centre
+    y0, x0, y1, x1 = clip_box(y - reach, x - reach, y + reach + 1, x + reach + 1, subject.foreground.shape)
+    inside = np.argwhere(subject.foreground[y0:y1, x0:x1])
+    if not len(inside):
+        return [outline]
+    out = np.asarray(params.centre) - (y0, x0) - inside.mean(0)
+    steps = np.arange(0, reach, max(0.25 * reach, 1))
+    return [outline + step * out / max(float(np.hypot(*out)), 1e-6) for step in steps]
+
+
 def _chip(rng: np.random.Generator, subject: Subject, params: BreakParams, box: Box, cover: Field, fg: Mask) -> Rendered:
     """The background where the object's edge was, and a strip of fracture face along the cut."""
     y0, x0, y1, x1 = box
-    gone = cover * fg
     before = subject.pixels[y0:y1, x0:x1].astype(np.float32)
-    # an object ends softly: what there is of it beyond its outline goes as well
-    around = cv2.dilate(fg, np.ones((odd(13 * subject.scale),) * 2, np.uint8))
-    behind = np.where(around[..., None] > 0, subject.plate[y0:y1, x0:x1], subject.pixels[y0:y1, x0:x1]).astype(np.float32)
-    hole = cover * around
-    out = before + hole[..., None] * (behind - before)
+    around = subject.around[y0:y1, x0:x1]
+    cover = np.where(_splinters(subject, fg, cover), np.float32(1), cover)
+    gone = cover * fg
+    out = before + (cover * around)[..., None] * (subject.plate[y0:y1, x0:x1].astype(np.float32) - before)
     side = 2 * round(params.wall) + 1
     inner = np.asarray(cv2.blur(gone, (side, side)), np.float32)
     face = np.clip(2 * inner, 0, 1) * (1 - cover) * fg
@@ -172,7 +200,21 @@ def _chip(rng: np.random.Generator, subject: Subject, params: BreakParams, box: 
     body = (gone >= 0.5).astype(np.uint8)
     if not body.any():
         return NOTHING
-    return finish(subject.pixels, box, changed, body, np.asarray(around, np.uint8))
+    return finish(subject.pixels, box, changed, body, around)
+
+
+def _splinters(subject: Subject, fg: Mask, cover: Field) -> NDArray[np.bool_]:
+    """(h, w): what the cut has parted from all of the object that goes on beyond the window, and its soft rim."""
+    rest = fg & (cover < 0.95).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=4)
+    left, top, width, height, area = stats.T
+    loose = (left > 0) & (top > 0) & (left + width < cover.shape[1]) & (top + height < cover.shape[0])
+    loose[0] = False
+    if len(loose) > 1:
+        loose[1 + int(area[1:].argmax())] = False
+    splinters = loose[labels].astype(np.uint8)
+    rim = cv2.dilate(splinters, np.ones((odd(13 * subject.scale),) * 2, np.uint8))
+    return np.asarray((rim > 0) & ((rest & (1 - splinters)) == 0))
 
 
 def _walls(cover: Field, params: BreakParams) -> Field:
@@ -184,7 +226,10 @@ def _walls(cover: Field, params: BreakParams) -> Field:
 
 
 def _facets(rng: np.random.Generator, subject: Subject, params: BreakParams, box: Box) -> Field:
-    """(h, w) float32 gray levels: the faces of a brittle fracture, cells around random points, each with a slope of its own."""
+    """(h, w) float32 gray levels: the faces of a brittle fracture, cells around random points, each with a slope of its own.
+
+    They are lighter or darker than the surface, but for their ridges never black or white: there is room for their grain.
+    """
     y0, x0, y1, x1 = box
     rows = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(params.centre[0])
     columns = np.arange(x0, x1, dtype=np.float32)[None, :] - np.float32(params.centre[1])
@@ -207,8 +252,14 @@ def _facets(rng: np.random.Generator, subject: Subject, params: BreakParams, box
         np.minimum(second, np.maximum(distance, nearest), out=second)
         np.copyto(nearest, distance, where=closer)
         np.copyto(out, np.float32(level) + np.float32(ky) * rows + np.float32(kx) * columns, where=closer)
+    surface = subject.brightness_around(*params.centre, reach)
+    room = np.float32(min(_ROOM, surface, 255 - surface) + 1)
+    low, high = np.float32(room - surface), np.float32(255 - room - surface)
+    out = np.asarray(out + np.float32(params.contrast), np.float32)
+    # beyond these ends the rest is squeezed into half the room
+    out = np.clip(out, low, high) + room / 2 * np.tanh((out - np.clip(out, low, high)) / room)
     ridge = np.exp(-np.square((np.sqrt(second) - np.sqrt(nearest)) / np.float32(1.5 + subject.softness)))
     return np.asarray(out + np.float32(0.5 * params.spread) * ridge, np.float32)
 
 
-BREAK = AnomalyType("break", 2, BreakSettings, STRENGTHS, BreakParams, draw, render_one, 0.25, 6.0)
+BREAK = AnomalyType("break", 3, BreakSettings, STRENGTHS, BreakParams, draw, render_one, 0.25, 6.0)

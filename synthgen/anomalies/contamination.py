@@ -5,7 +5,7 @@
 - `crumb`: a few grains.
 - `drop`: glue, water, resin; a dome that darkens towards its rim and has a highlight on the side of the light.
 
-It may hang over the edge of the object, for it lies on top.
+It may hang over the edge of the object, for it lies on top; a drop wets the object and ends with it.
 """
 
 from dataclasses import dataclass
@@ -150,11 +150,13 @@ def render_one(subject: Subject, params: ContaminationParams) -> Rendered:
     if params.variant == "drop":
         change *= np.float32(0.4)  # the surface shines through
     r, g, b = (float(value) for value in tint)
-    coat = Coat(
-        cover * np.float32(params.opacity), change, (r, g, b) if _hides(subject, params) else (0.0, 0.0, 0.0), 0.0, 3, light
-    )
-    changed = paint(subject, box, coat, params.noise_seed, overhangs=True)
-    return finish(subject.pixels, box, changed, (cover >= 0.5).astype(np.uint8))
+    hides = _hides(subject, params)
+    coat = Coat(cover * np.float32(params.opacity), change, (r, g, b) if hides else (0.0, 0.0, 0.0), 0.0, 3, light, hides=hides)
+    body = (cover >= 0.5).astype(np.uint8)
+    wets = params.variant == "drop"
+    changed = paint(subject, box, coat, params.noise_seed, overhangs=not wets)
+    fg = subject.foreground[y0:y1, x0:x1]
+    return finish(subject.pixels, box, changed, body & fg, fg) if wets else finish(subject.pixels, box, changed, body)
 
 
 def _hides(subject: Subject, params: ContaminationParams) -> bool:
@@ -203,18 +205,32 @@ def _shadow(cover: Field, params: ContaminationParams) -> Field:
 def _surface(rng: np.random.Generator, cover: Field, params: ContaminationParams) -> Field:
     """(h, w) float32 gray levels: what the body's own relief and grain add to its colour."""
     _, _, radius, _, _ = params.bodies[0]
-    if params.variant in ("fibre", "drop"):
+    relief = np.float32(params.relief)
+    uneven = blotch_noise(rng, cover.shape, max(0.8 * radius, 3))
+    if params.variant == "flake":
+        out = relief * (_folded(rng, cover.shape) + np.float32(0.1) * uneven)
+    else:
         depth = params.width if params.variant == "fibre" else radius
         height = np.asarray(cv2.GaussianBlur(cover, (0, 0), max(0.35 * depth, 0.6)), np.float32) * np.float32(depth)
-        out = np.float32(params.relief) * np.clip(lit(height, params.light), -1.2, 1.2)
+        slope = lit(height, params.light)
+        out = relief * np.clip(slope, -1.2, 1.2)
         if params.variant == "drop":
-            out += np.float32(3 * params.relief) * np.clip(lit(height, params.light) - 0.55, 0, 1)  # the lamp's image
-    else:
-        uneven = blotch_noise(rng, cover.shape, max(0.8 * radius, 3))
-        out = np.float32(0.35 * params.relief) * uneven
+            out += 3 * relief * np.clip(slope - 0.55, 0, 1)  # the lamp's image
+        elif params.variant == "crumb":
+            out += np.float32(0.2) * relief * uneven
     return out + np.float32(params.grain) * rng.standard_normal(cover.shape, np.float32)
 
 
+def _folded(rng: np.random.Generator, shape: tuple[int, int]) -> Field:
+    """(h, w) float32 of about -0.5..0.5: the light on a scrap that does not lie flat, with a fold from side to side."""
+    turn, off = rng.uniform(0, 2 * np.pi), rng.uniform(-0.4, 0.4)
+    rows, columns = (np.linspace(-1, 1, side, dtype=np.float32) for side in shape)
+    across = columns[None, :] * np.float32(np.cos(turn)) + rows[:, None] * np.float32(np.sin(turn)) - np.float32(off)
+    first, second = rng.uniform(-0.3, 0.3, 2)
+    crease = np.float32(0.25) * np.clip(across * np.float32(max(shape) / 3), -1, 1)
+    return np.asarray(np.where(across > 0, np.float32(first), np.float32(second)) * across + crease, np.float32)
+
+
 CONTAMINATION = AnomalyType(
-    "contamination", 1, ContaminationSettings, STRENGTHS, ContaminationParams, draw, render_one, 0.25, 5.0
+    "contamination", 2, ContaminationSettings, STRENGTHS, ContaminationParams, draw, render_one, 0.25, 5.0
 )

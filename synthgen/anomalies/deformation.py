@@ -210,8 +210,8 @@ def _render_object(subject: Subject, params: DeformationParams) -> Rendered:
     moved = (_remap(part * np.uint8(255), shift, box) >= 128).astype(np.uint8)
     plate = subject.plate[y0:y1, x0:x1]
     before = subject.pixels[y0:y1, x0:x1]
-    # the outline of the foreground is not exact: what is painted over reaches a little beyond it
-    reach = np.ones((odd(7 * subject.scale),) * 2, np.uint8)
+    # an object ends softly: what is painted over reaches a little beyond its outline
+    reach = np.ones((odd(13 * subject.scale),) * 2, np.uint8)
     vacated = np.asarray(cv2.dilate(part[y0:y1, x0:x1], reach), np.uint8) & (1 - moved)
     out = cv2.copyTo(image, moved, cv2.copyTo(plate, vacated, before.copy()))
     far = (cv2.max(*cv2.split(np.abs(shift))) > 1).astype(np.uint8)
@@ -267,7 +267,7 @@ def _smoothstep(t: Field) -> Field:
 
 
 DEFORMATION = AnomalyType(
-    "deformation", 3, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one,
+    "deformation", 4, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one,
     largest_share=0.35,  # a whole object may be warped
     smallest_contrast=9.0,  # spread over its place, a warp is harder to see than a line
 )  # fmt: skip

@@ -169,4 +169,4 @@ def _strokes(
     return [ribbon(middle[piece], half[piece]) for piece in pieces if len(middle[piece]) > 2]
 
 
-SCRATCH = AnomalyType("scratch", 2, ScratchSettings, STRENGTHS, ScratchParams, draw, render_one, smallest_contrast=5.0)
+SCRATCH = AnomalyType("scratch", 3, ScratchSettings, STRENGTHS, ScratchParams, draw, render_one, smallest_contrast=5.0)

@@ -1,15 +1,16 @@
 """Scuffs: places whose finish differs, because they were rubbed, ground unevenly, worn, or left out by the last step.
 
 What changes is how the surface scatters light: its fine texture is stronger or weaker than around it, it is a little
-brighter or darker, and fine lines run in the direction of the rubbing. `patch` has a straight-sided outline (a tool, a
-mask, a second pass), `band` is a strip, `rub` fades to nothing on its rim.
+brighter or darker, and fine lines run in the direction of the rubbing. `patch` has straight sides (a tool, a mask, a second
+pass), `band` is a strip; along the rubbing each of their strokes ends at a place of its own. `rub` fades to nothing on its rim.
 """
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften
+from synthgen.anomalies.appearance import Coat, draw_tint, light_over, odds_of, paint, signed_contrast, soften
 from synthgen.anomalies.blending import clip_box, finish
 from synthgen.anomalies.contract import (
     NOTHING,
@@ -24,6 +25,7 @@ from synthgen.anomalies.contract import (
     uniform,
 )  # fmt: skip
 from synthgen.anomalies.shapes import (
+    Field,
     Points,
     blotch_noise,
     box_around,
@@ -35,6 +37,7 @@ from synthgen.anomalies.shapes import (
     turned,
 )  # fmt: skip
 from synthgen.anomalies.subject import Subject
+from synthgen.samples import Box
 
 _VARIANTS = {"patch": 0.4, "band": 0.25, "rub": 0.35}
 _DARKEST = 0.6  # of the surface's brightness, that a scuff may take away: it is the same material
@@ -77,7 +80,8 @@ class ScuffParams:
 
     `radii` are along and across the direction `turn`; `rubbing` is the direction of the lines, `line` their width, and
     `streaks` their brightness in gray levels. `contrast` is signed. `keep` is the strength of the surface's own grain
-    relative to around it, `lay` that of its lines. `rim` is the width of the edge over the smaller radius.
+    relative to around it, `lay` that of its lines. `rim` is the width of a rub's edge over the smaller radius, `fray` how far
+    the strokes of the others end from one another.
     """
 
     style: str
@@ -93,6 +97,7 @@ class ScuffParams:
     keep: float
     lay: float
     rim: float
+    fray: float
     noise_seed: int
 
 
@@ -127,7 +132,8 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ScuffSettings) ->
         tint=(r, g, b),
         keep=round(1 / grain if roughened else grain, 4),
         lay=round(stronger if follows else 1 / stronger, 4),
-        rim=uniform(rng, (0.03, 0.15)) if variant != "rub" else uniform(rng, (0.4, 1.0)),
+        rim=uniform(rng, (0.4, 1.0)),
+        fray=round(log_uniform(rng, (0.03, 0.5)) * radius, 3),
         noise_seed=seed(rng),
     )
 
@@ -143,21 +149,31 @@ def render_one(subject: Subject, params: ScuffParams) -> Rendered:
         if not box[2]:
             return NOTHING
         depth = 1 - ellipse_distance(box, params.centre, params.radii, params.turn)
-        depth += np.float32(0.25) * blotch_noise(rng, depth.shape, max(0.7 * across, 3))
+        depth += np.float32(0.15) * blotch_noise(rng, depth.shape, max(0.7 * across, 3))
+        depth += np.float32(0.2) * streaks(rng, box, params.rubbing, params.line)
         cover = coverage(depth, params.rim)
     else:
         outline = _outline(rng, params)
-        box = box_around(outline, 4, size)
+        box = box_around(outline, 4 + 2.5 * params.fray, size)
         if not box[2]:
             return NOTHING
-        cover = filled([outline], box, fine=False)
-        cover = soften(subject, cover)
+        cover = soften(subject, _frayed(rng, params, filled([outline], box, fine=False), box))
     y0, x0, y1, x1 = box
     fg = subject.foreground[y0:y1, x0:x1]
     lines = streaks(rng, box, params.rubbing, params.line)
     change = np.float32(params.contrast) + np.float32(params.streaks) * np.clip(lines, -2, 2)
+    change *= light_over(subject, box, params.centre)
     coat = Coat(cover, change, params.tint, params.keep, 11 * subject.scale, lines=params.lay)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+
+
+def _frayed(rng: np.random.Generator, params: ScuffParams, cover: Field, box: Box) -> Field:
+    """A coverage whose fine strokes begin and end each at a place of its own along the rubbing."""
+    off = np.float32(params.fray) * np.clip(streaks(rng, box, params.rubbing, max(0.4 * params.line, 1)), -2.5, 2.5)
+    rows, columns = (np.arange(side, dtype=np.float32) for side in cover.shape)
+    x = columns[None, :] + off * np.float32(np.cos(params.rubbing))
+    y = rows[:, None] + off * np.float32(np.sin(params.rubbing))
+    return np.asarray(cv2.remap(cover, x, y, cv2.INTER_LINEAR), np.float32)
 
 
 def _outline(rng: np.random.Generator, params: ScuffParams) -> Points:
@@ -173,4 +189,4 @@ def _outline(rng: np.random.Generator, params: ScuffParams) -> Points:
     return np.asarray(turned(points, params.turn) + np.asarray(params.centre), np.float64)
 
 
-SCUFF = AnomalyType("scuff", 4, ScuffSettings, STRENGTHS, ScuffParams, draw, render_one, 0.35, 5.0)
+SCUFF = AnomalyType("scuff", 5, ScuffSettings, STRENGTHS, ScuffParams, draw, render_one, 0.35, 5.0)

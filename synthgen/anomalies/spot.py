@@ -150,4 +150,4 @@ def render_one(subject: Subject, params: SpotParams) -> Rendered:
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
-SPOT = AnomalyType("spot", 2, SpotSettings, STRENGTHS, SpotParams, draw, render_one, smallest_contrast=5.0)
+SPOT = AnomalyType("spot", 3, SpotSettings, STRENGTHS, SpotParams, draw, render_one, smallest_contrast=5.0)

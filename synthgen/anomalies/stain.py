@@ -145,4 +145,4 @@ def _thickness(
     return np.asarray(np.clip(1 + 0.15 * noise, 0.4, 1.6), np.float32)
 
 
-STAIN = AnomalyType("stain", 2, StainSettings, STRENGTHS, StainParams, draw, render_one, 0.25, 5.0)
+STAIN = AnomalyType("stain", 3, StainSettings, STRENGTHS, StainParams, draw, render_one, 0.25, 5.0)

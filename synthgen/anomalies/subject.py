@@ -91,7 +91,8 @@ class Subject:
         y0, x0, y1, x1 = (value // 4 for value in box)
         window = slice(y0, max(y1, y0 + 1)), slice(x0, max(x1, x0 + 1))
         inside = self._texture[window][self.foreground[::4, ::4][window] > 0]
-        return _EDGE * (float(np.quantile(inside, 0.25)) if inside.size else self.texture(box))
+        quarter = inside.size // 4
+        return _EDGE * (float(np.partition(inside, quarter)[quarter]) if inside.size else self.texture(box))
 
     def texture_around(self, y: int, x: int, reach: float) -> float:
         """`texture` of the window that reaches some pixels from (y, x) to all sides."""
@@ -319,6 +320,8 @@ class Subject:
     def lines(self, box: Box, side: int, most: float) -> NDArray[np.float32] | None:
         """(h, w) float32 gray levels: the part of the window's texture that runs in lines along the `lay`; the rest is grain.
 
+        Lines fade where the object ends: half of what they run along is not there.
+
         None where the surface has no lay.
 
         Args:
@@ -332,13 +335,9 @@ class Subject:
         reach = int(length) + side
         wide = max(y0 - reach, 0), max(x0 - reach, 0), min(y1 + reach, height), min(x1 + reach, width)
         window = slice(wide[0], wide[2]), slice(wide[1], wide[3])
-        texture = np.clip(self.luma[window] - self.brightness(wide, side), np.float32(-most), np.float32(most))
-        presence = self.presence(wide)
-        if presence is None:
-            lines = averaged_along(texture, self.lay, length)
-        else:
-            lines = averaged_along(texture * presence, self.lay, length)
-            lines /= np.maximum(averaged_along(presence, self.lay, length), np.float32(1e-3))
+        texture = self.luma[window] - self.brightness(wide, side)
+        np.clip(texture, np.float32(-most), np.float32(most), out=texture)
+        lines = averaged_along(self.faded(wide, texture), self.lay, length)
         return lines[y0 - wide[0] : y1 - wide[0], x0 - wide[1] : x1 - wide[1]]
 
     def brightness(self, box: Box, side: int) -> NDArray[np.float32]:
@@ -347,18 +346,30 @@ class Subject:
         luma, presence = self.luma[y0:y1, x0:x1].astype(np.float32), self.presence(box)
         if presence is None:
             return np.asarray(cv2.blur(luma, (side, side)), np.float32)
+        luma *= presence
         present = np.asarray(cv2.blur(presence, (side, side)), np.float32)
-        return np.asarray(cv2.blur(luma * presence, (side, side)) / np.maximum(present, np.float32(1e-3)), np.float32)
+        mean = np.asarray(cv2.blur(luma, (side, side)), np.float32)
+        mean /= np.maximum(present, np.float32(1e-3), out=present)
+        return mean
 
     @cached_property
     def plate(self) -> Image:
-        """(H, W, 3) uint8: the image with its foreground painted over from the background, at a quarter of the resolution."""
+        """(H, W, 3) uint8: the image with its foreground painted over from the background, at a quarter of the resolution.
+
+        What there is of the object beyond its outline, which ends softly, is painted over as well (see `around`).
+        """
         height, width = self.luma.shape
         small = (max(width // 4, 8), max(height // 4, 8))
         image = cv2.resize(self.pixels, small, interpolation=cv2.INTER_AREA)
         hole = cv2.dilate(cv2.resize(self.foreground, small, interpolation=cv2.INTER_AREA), np.ones((5, 5), np.uint8))
         filled = cv2.resize(cv2.inpaint(image, hole, 3, cv2.INPAINT_TELEA), (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.where(self.foreground[..., None] > 0, np.asarray(filled, np.uint8), self.pixels)
+        return np.where(self.around[..., None] > 0, np.asarray(filled, np.uint8), self.pixels)
+
+    @cached_property
+    def around(self) -> Mask:
+        """(H, W) uint8 {0, 1}: the foreground and 6 of 512 pixels around it: all that shows anything of the object."""
+        side = 2 * int(max(13 * self.scale, 1) // 2) + 1
+        return np.asarray(cv2.dilate(self.foreground, np.ones((side, side), np.uint8)), np.uint8)
 
 
 def averaged_along(field: NDArray[np.float32], angle: float, length: float) -> NDArray[np.float32]:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften
-from synthgen.anomalies.blending import finish, odd
+from synthgen.anomalies.appearance import Coat, draw_tint, light_over, odds_of, paint, signed_contrast, soften
+from synthgen.anomalies.blending import finish
 from synthgen.anomalies.contract import (
     NOTHING,
     AnomalyType,
@@ -40,7 +40,6 @@ _VARIANTS = {"side": 0.45, "strip": 0.25, "oval": 0.3}
 _LINED = 0.3  # of the zones show lines of their own
 _PLAIN = 10.0  # gray levels by which a surface without any texture differs at least
 _FINE = 21.0  # of 512 pixels: what varies over less is texture
-_LIT = 48.0  # of 512 pixels: what varies over more is light, not texture
 _STRONGEST_LINES = 30.0  # gray levels: what looks more restless than that is no texture
 _DARKEST = 0.5  # of the surface's brightness, that a zone may take away: it is the same material
 _STEP, _FEWEST = 8, 100  # pixels between the places that stand for the part when a boundary is put; and how many are enough
@@ -181,15 +180,9 @@ def render_one(subject: Subject, params: ZoneParams) -> Rendered:
     if params.streaks:
         lines = streaks(rng, box, params.rubbing, max(2 * subject.scale, 1))
         change = change + np.float32(params.streaks) * np.clip(lines, -2, 2)
-    change *= _light(subject, box, params.centre)
+    change *= light_over(subject, box, params.centre)
     coat = Coat(cover, np.ascontiguousarray(change), params.tint, params.keep, _FINE * subject.scale, lines=params.lay)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
-
-
-def _light(subject: Subject, box: Box, place: tuple[int, int]) -> Field:
-    """(h, w) float32: how bright the surface of the window is, relative to around the place."""
-    here = max(subject.brightness_around(*place, 40 * subject.scale), 1)
-    return np.asarray(np.minimum(subject.brightness(box, odd(_LIT * subject.scale)) / np.float32(here), 2), np.float32)
 
 
 def _lines(
@@ -229,4 +222,4 @@ def _quantiles(inside: NDArray[np.float64], turn: float, *shares: float) -> tupl
     return round(float(near), 3), round(float(far), 3)
 
 
-ZONE = AnomalyType("zone", 5, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0, contrast_over_texture=0.6)
+ZONE = AnomalyType("zone", 6, ZoneSettings, STRENGTHS, ZoneParams, draw, render_one, 0.5, 5.0, contrast_over_texture=0.6)
