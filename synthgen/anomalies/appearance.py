@@ -190,13 +190,15 @@ def _recolouring(surface: Field, change: Field) -> tuple[Field, Field]:
     return np.maximum(gain, 0), np.maximum(change, 0)
 
 
-def light_over(subject: Subject, box: Box, place: Place) -> Field:
-    """(h, w) float32, at most 2: how bright the surface of a window is, relative to around a place.
+def under_its_light(subject: Subject, box: Box, place: Place, change: Field, darkest: float) -> Field:
+    """(h, w) float32 gray levels: a change of finish, given as it is around a place, as it is in all the window.
 
-    What changes a finish changes the brightness in proportion to the light that falls there: no shadow turns gray or black.
+    It is in proportion to the light that falls there, at most twice, so that no shadow turns gray; and it takes no more than
+    `darkest` (0 to 1) of the brightness, for what is left is the same material.
     """
-    here = max(subject.brightness_around(*place, 40 * subject.scale), 1)
-    return np.asarray(np.minimum(subject.brightness(box, odd(_LIT * subject.scale)) / np.float32(here), 2), np.float32)
+    here = np.float32(max(subject.brightness_around(*place, 40 * subject.scale), 1))
+    bright = subject.brightness(box, odd(_LIT * subject.scale))
+    return np.asarray(np.maximum(change * np.minimum(bright / here, 2), np.float32(-darkest) * bright), np.float32)
 
 
 def lit(height: Field, light: float) -> Field:

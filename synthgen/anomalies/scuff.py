@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthgen.anomalies.appearance import Coat, draw_tint, light_over, odds_of, paint, signed_contrast, soften
+from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften, under_its_light
 from synthgen.anomalies.blending import clip_box, finish
 from synthgen.anomalies.contract import (
     NOTHING,
@@ -162,7 +162,7 @@ def render_one(subject: Subject, params: ScuffParams) -> Rendered:
     fg = subject.foreground[y0:y1, x0:x1]
     lines = streaks(rng, box, params.rubbing, params.line)
     change = np.float32(params.contrast) + np.float32(params.streaks) * np.clip(lines, -2, 2)
-    change *= light_over(subject, box, params.centre)
+    change = under_its_light(subject, box, params.centre, change, _DARKEST)
     coat = Coat(cover, change, params.tint, params.keep, 11 * subject.scale, lines=params.lay)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 

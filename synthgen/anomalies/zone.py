@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from synthgen.anomalies.appearance import Coat, draw_tint, light_over, odds_of, paint, signed_contrast, soften
+from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften, under_its_light
 from synthgen.anomalies.blending import finish
 from synthgen.anomalies.contract import (
     NOTHING,
@@ -180,8 +180,8 @@ def render_one(subject: Subject, params: ZoneParams) -> Rendered:
     if params.streaks:
         lines = streaks(rng, box, params.rubbing, max(2 * subject.scale, 1))
         change = change + np.float32(params.streaks) * np.clip(lines, -2, 2)
-    change *= light_over(subject, box, params.centre)
-    coat = Coat(cover, np.ascontiguousarray(change), params.tint, params.keep, _FINE * subject.scale, lines=params.lay)
+    change = under_its_light(subject, box, params.centre, change, _DARKEST)
+    coat = Coat(cover, change, params.tint, params.keep, _FINE * subject.scale, lines=params.lay)
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
