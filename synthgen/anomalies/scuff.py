@@ -1,4 +1,5 @@
-"""Scuffs: places whose finish differs, because they were rubbed, ground unevenly, worn, or left out by the last step.
+"""Scuffs: places whose finish differs, because they were rubbed, ground unevenly, worn, or left out by the last step. Where
+much of the part differs, it is a zone.
 
 What changes is how the surface scatters light: its fine texture is stronger or weaker than around it, it is a little
 brighter or darker, and fine lines run in the direction of the rubbing. `patch` has straight sides (a tool, a mask, a second
@@ -58,7 +59,7 @@ class ScuffSettings(TypeSettings):
             surface without a lay have one over this.
     """
 
-    size_range: RelativeRange = (0.03, 0.5)
+    size_range: RelativeRange = (0.02, 0.2)
     elongation_range: RelativeRange = (1.0, 3.5)
     contrast_range: PositiveRange = (18, 80)
     bright_share: Share = 0.55
@@ -68,9 +69,9 @@ class ScuffSettings(TypeSettings):
 
 
 STRENGTHS = {
-    "subtle": {"size_range": (0.02, 0.1), "contrast_range": (5, 18)},
+    "subtle": {"size_range": (0.015, 0.08), "contrast_range": (5, 18)},
     "normal": {},
-    "strong": {"size_range": (0.1, 0.6), "contrast_range": (25, 90)},
+    "strong": {"size_range": (0.07, 0.3), "contrast_range": (25, 90)},
 }
 
 
