@@ -148,13 +148,16 @@ def test_a_chip_shows_what_is_behind():
 
 @pytest.mark.parametrize("variant", ["chip", "hole"])
 def test_what_breaks_off_the_edge_leaves_no_rim(variant):
-    """The object is all of one piece afterwards, and nothing of it, however faint, lies where the piece was."""
+    """The object is all of one piece afterwards, nothing of it lies where the piece was, and no rim closes the gap."""
     shape = disc(256, 256, 80)
     share = cv2.GaussianBlur(shape.astype(np.float32), (0, 0), 1.2)[..., None]
     image = np.rint(share * 200 + (1 - share) * np.full((256, 256, 3), 20)).astype(np.uint8)
     subject, broken = Subject(image, shape), 0
-    for k in range(150):
-        params = replace(BREAK.draw(np.random.default_rng(k), subject, BREAK.configure()), variant=variant)
+    for k in range(250):
+        params = BREAK.draw(np.random.default_rng(k), subject, BREAK.configure())
+        if variant == "chip" and params.variant != "chip":
+            continue  # it would not be at the edge
+        params = replace(params, variant=variant)
         rendered = BREAK.render_one(subject, params)
         y0, x0, y1, x1 = rendered.box
         after = image.copy()
@@ -168,6 +171,8 @@ def test_what_breaks_off_the_edge_leaves_no_rim(variant):
         largest, *others = sorted(stats[1:, cv2.CC_STAT_AREA], reverse=True)
         assert largest > 0.3 * shape.sum()
         assert sum(others) <= 2, k
+        behind = cv2.connectedComponentsWithStats((after.max(-1) <= 35).astype(np.uint8), connectivity=8)[2]
+        assert sum(sorted(behind[1:, cv2.CC_STAT_AREA])[:-1]) <= 4, k
         broken += gone.sum() > 100
     assert broken > 10
 
@@ -540,3 +545,32 @@ def test_the_strokes_of_a_scuff_end_apart_and_are_as_long_as_it_is():
         ends = frayed[30:70].argmax(1)
         assert np.ptp(ends) > 20 if fray else (ends == 60).all()
         assert np.abs(np.diff(ends)).max() > 5 or not fray  # neighbours, too
+
+    def edges(fray):
+        """Pixels of the mask's outline, over all draws of one kind of place."""
+        made = [replace(p, fray=fray * p.radii[1]) for p, _ in scuffs if p.variant == "band"]
+        masks = [np.pad(SURFACE_TYPES["scuff"].render_one(whole_surface, p).mask, 1) for p in made]
+        return sum(int((mask - cv2.erode(mask, np.ones((3, 3), np.uint8))).sum()) for mask in masks)
+
+    whole_surface = Subject(surface(), np.ones((192, 192), np.uint8))
+    scuffs = draws("scuff", whole_surface, 60, size_range=(0.1, 0.2))
+    assert edges(0.5) > 1.3 * edges(0.0)
+
+
+def test_not_even_the_lines_of_a_scuff_turn_black():
+    subject = Subject(surface(colour=(90, 90, 90), noise=0), np.ones((192, 192), np.uint8))
+    for _, rendered in draws("scuff", subject, 60, contrast_range=(60, 80), bright_share=0, streaks_range=(0.9, 1)):
+        assert rendered.patch[rendered.mask > 0].mean(1).min() > 0.3 * 90
+
+
+def test_a_scrap_is_folded():
+    """Its sides do not have one brightness."""
+    subject, ranges = Subject(surface(colour=(90, 90, 90), noise=0), np.ones((192, 192), np.uint8)), []
+    for params, _ in draws("contamination", subject, 60, size_range=(0.1, 0.2)):
+        if params.variant == "flake":
+            rendered = SURFACE_TYPES["contamination"].render_one(subject, replace(params, relief=60.0, grain=0.0))
+            inside = cv2.erode(np.pad(rendered.mask, 1), np.ones((9, 9), np.uint8))[1:-1, 1:-1] > 0
+            if inside.sum() > 300:
+                ranges.append(np.ptp(np.percentile(rendered.patch[inside][:, 0], (5, 95))))
+    assert len(ranges) > 5
+    assert np.median(ranges) > 20

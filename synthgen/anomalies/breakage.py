@@ -177,7 +177,8 @@ def _outwards(subject: Subject, params: BreakParams, outline: Points) -> list[Po
     if not len(inside):
         return [outline]
     out = np.asarray(params.centre) - (y0, x0) - inside.mean(0)
-    steps = np.arange(0, reach, max(0.25 * reach, 1))
+    farthest = 1.3 * reach * np.sqrt(params.elongation)  # from the deepest corner that it may have
+    steps = np.arange(0, farthest, max(0.2 * reach / np.sqrt(params.elongation), 1))
     return [outline + step * out / max(float(np.hypot(*out)), 1e-6) for step in steps]
 
 
