@@ -138,13 +138,14 @@ def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bo
     side = max(odd(coat.fine), 3)
     smooth = cv2.blur(before, (side, side)) if overhangs else subject.surface(box, side)
     before, smooth = before[..., :channels], smooth[..., :channels]
-    pixels, surface = (image.reshape(-1, channels)[at].astype(np.float32) for image in (before, smooth))
+    # `take` is four times as fast on rows as `[at]`
+    pixels, surface = (np.take(image.reshape(-1, channels), at, 0).astype(np.float32) for image in (before, smooth))
     most = 0.0 if coat.lines is None else subject.most_texture(box)
     if coat.lines is not None:  # an edge belongs to the surface, or it would get a halo or be blurred
         surface = pixels - np.clip(pixels - surface, -most, most)
     if coat.hides and channels == 3:
         surface = np.repeat((surface @ LUMA)[:, None], channels, 1)
-    change = coat.change.ravel()[at] if isinstance(coat.change, np.ndarray) else np.full(len(at), coat.change, np.float32)
+    change = np.take(coat.change, at) if isinstance(coat.change, np.ndarray) else np.full(len(at), coat.change, np.float32)
     gain, more = _recolouring(surface, change)
     keep = _texture_kept(coat.keep, presence, side, at)
     # recolour(surface) + tint + keep * (pixels - surface), with few arrays in between
@@ -155,18 +156,20 @@ def paint(subject: Subject, box: Box, coat: Coat, grain_seed: int, overhangs: bo
         tint = np.asarray(coat.tint, np.float32)
         new += tint if coat.hides else gain[:, None] * tint
     if coat.lines is not None and (lines := subject.lines(box, side, most)) is not None:
-        new += ((np.float32(coat.lines) - keep) * lines.ravel()[at])[:, None]
+        new += ((np.float32(coat.lines) - keep) * np.take(lines, at))[:, None]
     fresh = max(1 - coat.keep, 0.0) * max(subject.grain, 0.3)  # texture that stays brings its own grain
     if fresh > 0.1:
         new += np.random.default_rng(grain_seed).standard_normal((len(at), 1), np.float32) * np.float32(fresh)
     new -= pixels
-    new *= cover.ravel()[at][:, None]
+    new *= np.take(cover, at)[:, None]
     new += pixels
     if light is not None:
-        new += light.ravel()[at][:, None]
-    changed = before.reshape(-1, channels).copy()
-    changed[at] = np.clip(np.rint(new, out=new), 0, 255, out=new).astype(np.uint8)
-    return changed.reshape(before.shape) if channels == 3 else np.repeat(changed.reshape(before.shape), 3, 2)
+        new += np.take(light, at)[:, None]
+    changed = before.copy()
+    rows = np.clip(np.rint(new, out=new), 0, 255, out=new).astype(np.uint8)
+    whole = f"V{channels}"  # a pixel as one item, for the same reason
+    changed.view(whole).reshape(-1)[at] = rows.view(whole).reshape(-1)
+    return changed if channels == 3 else np.repeat(changed, 3, 2)
 
 
 def _texture_kept(keep: float, presence: Field | None, side: int, at: NDArray[np.int64]) -> Field:

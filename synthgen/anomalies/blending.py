@@ -44,8 +44,10 @@ def finish(normal: Image, box: Box, changed: Image, core: Mask, allowed: Mask | 
     if allowed is not None:
         keep &= allowed
     patch = np.asarray(cv2.copyTo(changed, keep, before.copy()), np.uint8)
-    same = (mask > 0) & (largest_change(before, patch) == 0)
-    patch[same] += np.where(patch[same] < 128, 1, 255).astype(np.uint8)
+    same = np.flatnonzero(mask & (largest_change(before, patch) == 0))
+    if len(same):
+        pixels = patch.reshape(-1, 3)
+        pixels[same] += np.where(pixels[same] < 128, 1, 255).astype(np.uint8)
     return tighten(before, box, patch, mask)
 
 

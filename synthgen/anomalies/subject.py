@@ -212,7 +212,7 @@ class Subject:
             for image in (inside, cv2.copyTo(before, inside))
         )
         rim = np.flatnonzero((count > 0) & (count < side * side) & (presence > 0))
-        plain.reshape(-1, 3)[rim] = np.rint(total.reshape(-1, 3)[rim] / count.ravel()[rim, None])
+        plain.reshape(-1, 3)[rim] = np.rint(np.take(total.reshape(-1, 3), rim, 0) / np.take(count, rim)[:, None])
         return plain
 
     @cached_property
@@ -335,7 +335,8 @@ class Subject:
         reach = int(length) + side
         wide = max(y0 - reach, 0), max(x0 - reach, 0), min(y1 + reach, height), min(x1 + reach, width)
         window = slice(wide[0], wide[2]), slice(wide[1], wide[3])
-        texture = self.luma[window] - self.brightness(wide, side)
+        mean = self.brightness(wide, side)
+        texture = np.asarray(cv2.subtract(self.luma[window], mean, dtype=cv2.CV_32F), np.float32)
         np.clip(texture, np.float32(-most), np.float32(most), out=texture)
         lines = averaged_along(self.faded(wide, texture), self.lay, length)
         return lines[y0 - wide[0] : y1 - wide[0], x0 - wide[1] : x1 - wide[1]]
@@ -388,6 +389,6 @@ def averaged_along(field: NDArray[np.float32], angle: float, length: float) -> N
     for dy, dx in moves:
         rows, columns = total.shape[0] - abs(dy), total.shape[1] - abs(dx)
         here, there = total[max(dy, 0) :, max(dx, 0) :], total[max(-dy, 0) :, max(-dx, 0) :]
-        total = here[:rows, :columns] + there[:rows, :columns]
+        total = np.asarray(cv2.add(here[:rows, :columns], there[:rows, :columns]), np.float32)
     total *= np.float32(0.5**steps)
     return total
