@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.anomalies.appearance import LUMA, Coat, draw_light, draw_tint, lit, odds_of, paint, signed_contrast, soften
-from synthgen.anomalies.blending import clip_box, finish, odd
+from synthgen.anomalies.blending import clip_box, finish
 from synthgen.anomalies.contract import (
     NOTHING,
     AnomalyType,
@@ -214,8 +214,7 @@ def _splinters(subject: Subject, fg: Mask, cover: Field) -> NDArray[np.bool_]:
     if len(loose) > 1:
         loose[1 + int(area[1:].argmax())] = False
     splinters = loose[labels].astype(np.uint8)
-    rim = cv2.dilate(splinters, np.ones((odd(13 * subject.scale),) * 2, np.uint8))
-    return np.asarray((rim > 0) & ((rest & (1 - splinters)) == 0))
+    return np.asarray((subject.with_rim(splinters) > 0) & ((rest & (1 - splinters)) == 0))
 
 
 def _walls(cover: Field, params: BreakParams) -> Field:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from synthgen.anomalies import tps
 from synthgen.anomalies.appearance import above_texture, draw_light
-from synthgen.anomalies.blending import clip_box, odd, visible
+from synthgen.anomalies.blending import clip_box, visible
 from synthgen.anomalies.contract import (
     AnomalyType,
     PositiveRange,
@@ -210,9 +210,7 @@ def _render_object(subject: Subject, params: DeformationParams) -> Rendered:
     moved = (_remap(part * np.uint8(255), shift, box) >= 128).astype(np.uint8)
     plate = subject.plate[y0:y1, x0:x1]
     before = subject.pixels[y0:y1, x0:x1]
-    # an object ends softly: what is painted over reaches a little beyond its outline
-    reach = np.ones((odd(13 * subject.scale),) * 2, np.uint8)
-    vacated = np.asarray(cv2.dilate(part[y0:y1, x0:x1], reach), np.uint8) & (1 - moved)
+    vacated = subject.with_rim(part[y0:y1, x0:x1]) & (1 - moved)
     out = cv2.copyTo(image, moved, cv2.copyTo(plate, vacated, before.copy()))
     far = (cv2.max(*cv2.split(np.abs(shift))) > 1).astype(np.uint8)
     return visible(subject, box, np.asarray(out, np.uint8), (far & moved) | vacated | (moved & (1 - part[y0:y1, x0:x1])))

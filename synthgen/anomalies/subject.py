@@ -368,9 +368,13 @@ class Subject:
 
     @cached_property
     def around(self) -> Mask:
-        """(H, W) uint8 {0, 1}: the foreground and 6 of 512 pixels around it: all that shows anything of the object."""
+        """(H, W) uint8 {0, 1}: the foreground with its rim: all that shows anything of the object."""
+        return self.with_rim(self.foreground)
+
+    def with_rim(self, mask: Mask) -> Mask:
+        """(h, w) uint8 {0, 1}: a part of the object, and 6 of 512 pixels around it, where its soft edge still shows."""
         side = 2 * int(max(13 * self.scale, 1) // 2) + 1
-        return np.asarray(cv2.dilate(self.foreground, np.ones((side, side), np.uint8)), np.uint8)
+        return np.asarray(cv2.dilate(mask, np.ones((side, side), np.uint8)), np.uint8)
 
 
 def averaged_along(field: NDArray[np.float32], angle: float, length: float) -> NDArray[np.float32]:
