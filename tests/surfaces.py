@@ -67,3 +67,28 @@ def subject(kind="photo", where="whole", height=64, width=64, seed=0):
     pixels.setflags(write=False)
     mask.setflags(write=False)
     return Subject(pixels, mask, MATERIALS[seed % len(MATERIALS)])
+
+
+def plain(side=192, colour=(120, 120, 120), noise=2.0, seed=0):
+    """A plain, slightly grainy surface."""
+    rng = np.random.default_rng(seed)
+    gray = rng.normal(0, noise, (side, side, 1))
+    return np.clip(np.array(colour) + gray, 0, 255).astype(np.uint8)
+
+
+def ball(side=192, light=0.0):
+    """A matt ball lit from one side in front of a dark background, and its mask."""
+    y, x = np.mgrid[:side, :side] / (side / 2) - 1
+    r2 = (x / 0.7) ** 2 + (y / 0.7) ** 2
+    z = np.sqrt(np.clip(1 - r2, 0, 1))
+    shade = np.clip(0.5 * z + 0.5 * (x * np.cos(light) + y * np.sin(light)) / 0.7 + 0.4, 0, 1)
+    image = np.where(r2 < 1, 30 + 180 * shade, 20).astype(np.uint8)
+    return np.repeat(image[..., None], 3, 2), (r2 < 1).astype(np.uint8)
+
+
+def brushed(side=256, lines=10.0, grain=5.0):
+    """A surface with vertical lines of unequal brightness, and grain."""
+    rng = np.random.default_rng(1)
+    across = cv2.GaussianBlur(rng.normal(0, 1, (1, side)), (0, 0), 1.5)
+    values = 120 + lines * across / across.std() + rng.normal(0, grain, (side, side))
+    return np.repeat(np.clip(np.rint(values), 0, 255).astype(np.uint8)[..., None], 3, 2)

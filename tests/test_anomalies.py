@@ -407,6 +407,23 @@ def test_no_warp_folds_in_small_images(side, monkeypatch):
     assert folds(side, range(60), monkeypatch, "paper") == 0
 
 
+def test_an_object_that_shrinks_leaves_no_rim_where_it_was():
+    """Objects end softly; what shows of them beyond their outline goes with them."""
+    part = disc(256, 256, 60)
+    picture = np.rint(cv2.GaussianBlur(np.where(part[..., None] > 0, 200, 40).astype(np.float32).repeat(3, 2), (0, 0), 1.5))
+    around = [(np.cos(a), np.sin(a)) for a in np.arange(12) * np.pi / 6]
+    params = deformation.DeformationParams(
+        kind="crumple", centre=(128, 128), radius=0, taper=0.5, shading=0.0, light=0.0,
+        points=tuple((60 * x, 60 * y) for x, y in around), offsets=tuple((-12 * x, -12 * y) for x, y in around),
+    )  # fmt: skip
+    rendered = deformation.render_one(Subject(picture.astype(np.uint8), part), params)
+    after = picture.copy()
+    y0, x0, y1, x1 = rendered.box
+    after[y0:y1, x0:x1] = rendered.patch
+    distance = np.hypot(*(np.mgrid[:256, :256] - 128))
+    assert np.abs(after[distance > 57] - 40).max() <= 12
+
+
 @pytest.mark.parametrize(
     ("side", "grain"),
     [(512, 2), (400, 2), (256, 2), (512, 7)],

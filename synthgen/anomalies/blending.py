@@ -37,23 +37,27 @@ def finish(normal: Image, box: Box, changed: Image, core: Mask, allowed: Mask | 
     """
     y0, x0, y1, x1 = box
     before = normal[y0:y1, x0:x1]
-    mask = core | (largest_change(before, changed) >= SEEN).astype(np.uint8)
+    change = largest_change(before, changed)
+    mask = core | (change >= SEEN).astype(np.uint8)
     if allowed is not None:
         mask &= allowed
     keep = np.asarray(cv2.dilate(mask, _HALO), np.uint8)
     if allowed is not None:
         keep &= allowed
     patch = np.asarray(cv2.copyTo(changed, keep, before.copy()), np.uint8)
-    same = np.flatnonzero(mask & (largest_change(before, patch) == 0))
+    same = np.flatnonzero(mask & (change == 0))
     if len(same):
         pixels = patch.reshape(-1, 3)
         pixels[same] += np.where(pixels[same] < 128, 1, 255).astype(np.uint8)
-    return tighten(before, box, patch, mask)
+    return _cropped(box, patch, mask, mask | ((change > 0).astype(np.uint8) & keep))
 
 
 def tighten(before: Image, box: Box, patch: Image, mask: Mask) -> Rendered:
     """Shrink a window to the smallest one that holds every changed and every mask pixel."""
-    touched = mask | (largest_change(before, patch) > 0).astype(np.uint8)
+    return _cropped(box, patch, mask, mask | (largest_change(before, patch) > 0).astype(np.uint8))
+
+
+def _cropped(box: Box, patch: Image, mask: Mask, touched: Mask) -> Rendered:
     x, y, width, height = cv2.boundingRect(touched)
     if not width:
         return NOTHING

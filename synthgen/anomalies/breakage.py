@@ -131,7 +131,7 @@ def render_one(subject: Subject, params: BreakParams) -> Rendered:
     """The pixels that a break changes."""
     rng = np.random.default_rng(params.noise_seed)
     outlines = [jagged_outline(rng, params.centre, params.radius, params.elongation, params.turn)]
-    off_the_edge = _leaves(subject, params, outlines[0])
+    off_the_edge = _comes_off_the_edge(subject, params, outlines[0])
     if off_the_edge:
         outlines = _outwards(subject, params, outlines[0])
     box = box_around(np.concatenate(outlines), 5 + params.wall, subject.foreground.shape)
@@ -158,13 +158,11 @@ def render_one(subject: Subject, params: BreakParams) -> Rendered:
     return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), body, fg)
 
 
-def _leaves(subject: Subject, params: BreakParams, outline: Points) -> bool:
+def _comes_off_the_edge(subject: Subject, params: BreakParams, outline: Points) -> bool:
     """Whether a piece comes off the edge of the object: a chip, or a hole that reaches there, where something lies behind."""
     if params.variant not in ("chip", "hole") or subject.foreground.all():
         return False
-    rows, columns = (
-        np.clip(np.rint(at).astype(int), 0, size - 1) for at, size in zip(outline.T, subject.luma.shape, strict=True)
-    )
+    rows, columns = np.clip(np.rint(outline), 0, np.array(subject.foreground.shape) - 1).astype(int).T
     return params.variant == "chip" or bool((subject.foreground[rows, columns] == 0).mean() > _OUTSIDE)
 
 

@@ -155,8 +155,7 @@ def render_one(subject: Subject, params: ContaminationParams) -> Rendered:
     body = (cover >= 0.5).astype(np.uint8)
     wets = params.variant == "drop"
     changed = paint(subject, box, coat, params.noise_seed, overhangs=not wets)
-    fg = subject.foreground[y0:y1, x0:x1]
-    return finish(subject.pixels, box, changed, body & fg, fg) if wets else finish(subject.pixels, box, changed, body)
+    return finish(subject.pixels, box, changed, body, subject.foreground[y0:y1, x0:x1] if wets else None)
 
 
 def _hides(subject: Subject, params: ContaminationParams) -> bool:

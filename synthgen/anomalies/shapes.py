@@ -118,4 +118,4 @@ def streaks(rng: np.random.Generator, box: Box, turn: float, width: float) -> Fi
     position = across / np.float32(max(width, 1)) + np.float32(reach / 2)
     before = np.clip(position.astype(np.int32), 0, reach - 2)
     weight = position - before
-    return np.asarray(lines[before] * (1 - weight) + lines[before + 1] * weight, np.float32)
+    return np.asarray(np.take(lines, before) * (1 - weight) + np.take(lines, before + 1) * weight, np.float32)

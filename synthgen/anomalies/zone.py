@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator
 
 from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften, under_its_light
-from synthgen.anomalies.blending import finish
+from synthgen.anomalies.blending import clip_box, finish
 from synthgen.anomalies.contract import (
     NOTHING,
     AnomalyType,
@@ -163,10 +163,13 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
 def render_one(subject: Subject, params: ZoneParams) -> Rendered:
     """The pixels that a zone changes."""
     rng = np.random.default_rng(params.noise_seed)
-    x, y, width, height = cv2.boundingRect(subject.foreground)
-    box = (y, x, y + height, x + width)
+    margin = params.rim + 3 * params.ragged
+    box = _reached(subject, params, margin)
+    y, x, bottom, _ = box
+    if not bottom:
+        return NOTHING
     depth = _depth(params, box, subject.foreground.shape)
-    left, top, width, height = cv2.boundingRect((depth > -params.rim - 3 * params.ragged).astype(np.uint8))
+    left, top, width, height = cv2.boundingRect((depth > -margin).astype(np.uint8))
     if not width:
         return NOTHING
     depth = depth[top : top + height, left : left + width]
@@ -174,9 +177,11 @@ def render_one(subject: Subject, params: ZoneParams) -> Rendered:
     depth = depth + np.float32(params.ragged) * blotch_noise(rng, depth.shape, max(24 * subject.scale, 3), 2)
     fg = subject.foreground[box[0] : box[2], box[1] : box[3]]
     cover = soften(subject, coverage(depth, params.rim))
-    c, s = np.float32(np.cos(params.turn)), np.float32(np.sin(params.turn))
-    rows, columns = (np.linspace(-0.5, 0.5, side, dtype=np.float32) for side in cover.shape)
-    change = np.float32(params.contrast) * (1 + np.float32(params.slope) * (columns[None, :] * c + rows[:, None] * s))
+    change: Field | np.float32 = np.float32(params.contrast)
+    if params.slope:
+        c, s = np.float32(np.cos(params.turn)), np.float32(np.sin(params.turn))
+        rows, columns = (np.linspace(-0.5, 0.5, side, dtype=np.float32) for side in cover.shape)
+        change = change * (1 + np.float32(params.slope) * (columns[None, :] * c + rows[:, None] * s))
     if params.streaks:
         lines = streaks(rng, box, params.rubbing, max(2 * subject.scale, 1))
         change = change + np.float32(params.streaks) * np.clip(lines, -2, 2)
@@ -201,6 +206,17 @@ def _places(foreground: Mask) -> NDArray[np.intp]:
     return few if len(few) else np.zeros((1, 2), np.intp)  # nothing is the part: nothing will change
 
 
+def _reached(subject: Subject, params: ZoneParams, margin: float) -> Box:
+    """The object's window, or of an oval the part of it that is less than `margin` pixels outside."""
+    x, y, width, height = cv2.boundingRect(subject.foreground)
+    if params.variant != "oval":
+        return y, x, y + height, x + width
+    reach = max(params.radii) * (1 + margin / min(params.radii)) + 2
+    (cy, cx), size = params.centre, subject.foreground.shape
+    top, left, bottom, right = clip_box(cy - reach, cx - reach, cy + reach, cx + reach, size)
+    return clip_box(max(top, y), max(left, x), min(bottom, y + height), min(right, x + width), size)
+
+
 def _depth(params: ZoneParams, box: Box, size: tuple[int, ...]) -> Field:
     """(h, w) float32: pixels inside the boundary; negative outside."""
     if params.variant == "oval":
@@ -209,8 +225,9 @@ def _depth(params: ZoneParams, box: Box, size: tuple[int, ...]) -> Field:
     rows = (np.arange(y0, y1, dtype=np.float32) - np.float32(size[0] / 2))[:, None]
     columns = (np.arange(x0, x1, dtype=np.float32) - np.float32(size[1] / 2))[None, :]
     c, s = np.float32(np.cos(params.turn)), np.float32(np.sin(params.turn))
-    across, along = columns * c + rows * s, rows * c - columns * s
-    across = across + np.float32(params.bend) * (along / np.float32(max(size) / 2)) ** 2
+    across = columns * c + rows * s
+    if params.bend:
+        across += np.float32(params.bend) * ((rows * c - columns * s) / np.float32(max(size) / 2)) ** 2
     depth = across - np.float32(params.near)
     return depth if params.variant == "side" else np.minimum(depth, np.float32(params.far) - across)
 
