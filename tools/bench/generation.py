@@ -244,7 +244,7 @@ def bench_types(rounds: int) -> Result:
             line += f"{cell(timings[name], 2):>16}{gain + ' x':>10}"
         areas = "/".join(f"{area:.0f}" for area in found["mask_px"].values())
         print(f"{line}{areas:>21}{found['draws_per_sample']:7.2f}{found['rejected_share']:9.0%}", flush=True)
-    for name in SURFACE_TYPES:
+    for name in dict.fromkeys(comparison.type for comparison in COMPARISONS):
         ours = [out[f"{name} {style}"]["timings"]["draw and render"].median for style in ("realistic", "paper")]
         print(f"  {name}: realistic / paper {ours[0] / ours[1]:.2f}")
         out[f"{name} realistic / paper"] = ours[0] / ours[1]
