@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from synthgen.cli.app import Json, console, print_json
 from synthgen.errors import InputDataError, SynthgenError, UsageError, suggest
-from synthgen.training.terminal import Interrupted, terminable, training_progress
+from synthgen.terminal.console import Json, console, print_json
+from synthgen.terminal.training import Interrupted, terminable, training_progress
 
 if TYPE_CHECKING:
-    from detectors.data import OnTheFly
-    from detectors.jobs import TrainRequest
+    from detectors.data.training_data import OnTheFly
+    from detectors.training.run import TrainRequest
 
 app = typer.Typer(
     help="Train anomaly detectors from normal images, and use them.",
@@ -50,8 +50,8 @@ RootOption = Annotated[
 @app.command("list")
 def list_(json: Json = False) -> None:
     """Show the detectors, their presets, and the backbones."""
-    from detectors.backbones import BACKBONES
     from detectors.catalog import DETECTORS
+    from detectors.data.backbones import BACKBONES
 
     if json:
         print_json(
@@ -163,9 +163,9 @@ def train(
 ) -> None:
     """Train a detector from normal images."""
     from detectors.catalog import detector_info
-    from detectors.jobs import TrainRequest, ablated, devices_for, spread, train_all
-    from detectors.training import Options, check_selection
-    from synthgen.training.devices import choose_compute
+    from detectors.training.options import Options, check_selection
+    from detectors.training.run import TrainRequest, ablated, devices_for, spread, train_all
+    from synthgen.runs.devices import choose_compute
 
     info = detector_info(detector)
     check_selection(select)
@@ -246,15 +246,15 @@ def eval_(
     json: Json = False,
 ) -> None:
     """Score the official test split: metrics.json and report.html in each run, a table on stdout."""
-    from detectors.comparing import comparison_table, format_markdown, read_results
-    from detectors.evaluate import evaluate, explainer, results_json
-    from detectors.loading import load_run
+    from detectors.evaluation.comparison import comparison_table, format_markdown, read_results
+    from detectors.evaluation.evaluate import evaluate, explainer, results_json
+    from detectors.evaluation.report import write_report
+    from detectors.inference.loading import load_run
     from detectors.metrics import PROTOCOLS
-    from detectors.report import write_report
     from detectors.runs import METRICS, REPORT, find_runs
-    from detectors.training import TEST_STAMP
-    from synthgen.build.folder import write_atomically
-    from synthgen.training.devices import choose_compute
+    from detectors.training.options import TEST_STAMP
+    from synthgen.files import write_json
+    from synthgen.runs.devices import choose_compute
 
     if protocol not in PROTOCOLS:
         raise UsageError(f"--protocol {protocol}: there is no such protocol.{suggest(protocol, list(PROTOCOLS))}")
@@ -267,7 +267,7 @@ def eval_(
         own = maps if maps is None or len(found) == 1 else maps / "-".join(path.resolve().parts[-3:])
         evaluation = evaluate(run, place, protocol, compute, batch, own)
         values = results_json(run, evaluation, compute)
-        write_atomically(path / METRICS, values)
+        write_json(path / METRICS, values)
         stamp = TEST_STAMP if values["selection"] == "test-best" else ""
         if report:
             write_report(path / REPORT, evaluation, f"{values['detector']} on {values['dataset']}/{values['category']}",
@@ -297,9 +297,9 @@ def predict(
     """Score images of one's own."""
     from dataclasses import asdict
 
-    from detectors.loading import load_run
-    from detectors.predict import find_images, predict
-    from synthgen.training.devices import choose_compute
+    from detectors.inference.loading import load_run
+    from detectors.inference.predict import find_images, predict
+    from synthgen.runs.devices import choose_compute
 
     compute = choose_compute(device, precision)
     files = find_images(images)
@@ -322,9 +322,9 @@ def export(
     weights: Weights = None,
 ) -> None:
     """Write the whole detector as ONNX, checked against ONNX Runtime."""
-    from detectors.export import export_onnx
-    from detectors.loading import load_run
-    from synthgen.training.devices import choose_compute
+    from detectors.inference.export import export_onnx
+    from detectors.inference.loading import load_run
+    from synthgen.runs.devices import choose_compute
 
     path = out or run / "model.onnx"
     difference = export_onnx(load_run(run, _weights(weights).get("backbone"), choose_compute("cpu")), path)
@@ -345,9 +345,9 @@ def score_samples_(
     import numpy as np
 
     from detectors.bisqad.scoring import score_samples
-    from detectors.loading import load_run
+    from detectors.inference.loading import load_run
+    from synthgen.runs.devices import choose_compute
     from synthgen.shards.quality import write_quality
-    from synthgen.training.devices import choose_compute
 
     compute = choose_compute(device, precision)
     path = out or run / "quality.h5"
@@ -368,7 +368,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Make one table of evaluated runs: mean and deviation over seeds."""
-    from detectors.comparing import comparison_table, find_results, format_csv, format_markdown
+    from detectors.evaluation.comparison import comparison_table, find_results, format_csv, format_markdown
 
     rows = comparison_table(find_results(runs))
     if json:
@@ -384,7 +384,7 @@ def _learned(detector: str, types: str | None, per_image: int | None, shards: Pa
     from dataclasses import replace
 
     from detectors.catalog import implementation
-    from synthgen.cli.request import names_of
+    from synthgen.terminal.arguments import names_of
 
     usual: OnTheFly | None = implementation(detector).LEARNS
     if types is not None or per_image is not None:
@@ -406,7 +406,7 @@ def _generator(
         UsageError: there is none, and the anomalies are to be drawn by one.
     """
     from synthgen.anomalies.registry import TYPES
-    from synthgen.training.folder import MODEL
+    from synthgen.runs.folder import MODEL
 
     drawn = learn is not None and any(name in TYPES and TYPES[name].edits_edges for name in learn.types)
     if given is not None or shards is not None or not drawn:
@@ -461,7 +461,7 @@ def _weights(entries: Sequence[str] | None, names: Sequence[str] = ("backbone",)
 
 def _one_each(request: "TrainRequest") -> list[list[str]]:
     """The arguments that train one category each."""
-    from detectors.jobs import categories
+    from detectors.training.run import categories
 
     out: list[list[str]] = []
     for category in categories(request):

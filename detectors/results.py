@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from synthgen.samples import Image, Mask
 
-ScoreMap = NDArray[np.float32]
+AnomalyMap = NDArray[np.float32]
 """(H, W) float32, larger is more anomalous."""
 
 
@@ -20,7 +20,7 @@ class ScoredImage:
         label: 0 normal, 1 anomaly; None where nobody knows.
         kind: the defect's name as the dataset calls it, such as `"broken_large"`; `"good"` for normal images.
         score: the image's anomaly score.
-        map: (H, W) float32, the pixels' anomaly scores.
+        anomaly_map: (H, W) float32, the pixels' anomaly scores.
         image: (H, W, 3) uint8 RGB, what the detector saw (before normalisation), of the map's size.
         mask: (H, W) uint8 {0, 1}, the true anomaly pixels; zeros for a normal image; None where nobody knows.
     """
@@ -29,13 +29,13 @@ class ScoredImage:
     label: int | None
     kind: str
     score: float
-    map: ScoreMap
+    anomaly_map: AnomalyMap
     image: Image
     mask: Mask | None
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Thresholds:
     """What a detector's scores mean, from held-out normal images alone.
 
     Attributes:
@@ -59,11 +59,11 @@ class Evaluation:
         metrics: by name, such as `"image_auroc"`, 0..1.
         missing: metrics that could not be had -> why.
         protocol: `strict` or `paper`.
-        limits: what the scores mean, if somebody knows.
+        thresholds: what the scores mean, if somebody knows.
     """
 
     images: tuple[ScoredImage, ...]
     metrics: dict[str, float]
     missing: dict[str, str] = field(default_factory=dict)
     protocol: str = "strict"
-    limits: Limits | None = None
+    thresholds: Thresholds | None = None

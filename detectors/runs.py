@@ -1,6 +1,6 @@
 """Run folders of detectors: one training each, with everything that is needed to predict with it and to compare it.
 
-Beside what `synthgen.training.folder` keeps in it:
+Beside what `synthgen.runs.folder` keeps in it:
 
 split.json  the split card                       validation.json  metrics on held-out images
 seen.png    what the network really saw          metrics.json     metrics on the test split (by `eval`)
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import InputDataError, IntegrityError
-from synthgen.training.folder import CONFIG, MODEL, VERSION, read_json
+from synthgen.files import read_json
+from synthgen.runs.folder import CONFIG, MODEL, VERSION, WAY_OUT
 
 FORMAT = "detectors-run"
 SPLIT, SEEN = "split.json", "seen.png"
@@ -29,7 +30,7 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     if not (run / CONFIG).is_file():
         raise InputDataError(f"{run}: not a run: there is no {CONFIG}. `detectors train` makes runs.")
-    config = read_json(run / CONFIG)
+    config = read_json(run / CONFIG, WAY_OUT)
     if config.get("format") != FORMAT or config.get("format_version") != VERSION:
         raise IntegrityError(f"{run / CONFIG}: not a run that this version reads (format {config.get('format_version')}).")
     if not (run / MODEL).is_file():

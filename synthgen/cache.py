@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from synthgen.errors import StorageError
+from synthgen.files import write_bytes
 from synthgen.samples import NormalImage
 
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -55,8 +57,5 @@ def store(place: Path | None, data: bytes) -> None:
     """Keep it, if that is possible."""
     if place is None:
         return
-    temporary = place.with_name(f"{place.name}.tmp-{os.getpid()}")
-    with contextlib.suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(zlib.compress(data, 1))
-        temporary.replace(place)
+    with contextlib.suppress(StorageError):
+        write_bytes(place, zlib.compress(data, 1), synced=False)

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from synthgen.anomalies.registry import TYPES
-from synthgen.anomalies.subject import Subject
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_info, read_normal, scan
-from synthgen.edges.studio import EdgeTools, Stage, studio
+from synthgen.edges.pipeline import CategoryEdges, EdgeAssets, edge_pipeline
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.foreground import Method, choose_method, find_foreground
 from synthgen.foreground.sam import Checkpoint, read_checkpoint
-from synthgen.mixtures import mixture, traits_of
+from synthgen.painting.surface import Surface
 from synthgen.recipe import Recipe, canonical_json
+from synthgen.recipe.mixtures import mixture, traits_of
 from synthgen.refine.refiner import AUTO, NO_NETWORKS, NONE, NPCF, NPCFPP, STAGES, RefinementTools, Refiner, refiner
 from synthgen.samples import NormalImage, SampleSpec
 from synthgen.shards.quality import QualityLimit
@@ -121,7 +121,7 @@ class Plan:
     shards: tuple[PlannedShard, ...]
     foreground_masks: Path | None = None
     sam: Checkpoint | None = None
-    edges: EdgeTools | None = None
+    edges: EdgeAssets | None = None
     refinement: RefinementTools = NO_NETWORKS
     decided: Mapping[tuple[str, str], Method] = field(default_factory=dict)
     quality: QualityLimit | None = None
@@ -165,19 +165,19 @@ class Plan:
 
     @cached_property
     def _edges_licence(self) -> str:
-        return studio(self.edges).generator.card.edges_licence if self.edges is not None else ""
+        return edge_pipeline(self.edges).generator.card.edges_licence if self.edges is not None else ""
 
-    def stage(self, dataset: str, category: str) -> Stage | None:
+    def stage(self, dataset: str, category: str) -> CategoryEdges | None:
         """What the edge edits of a category work with; None where there are none."""
         return self._stages.get((dataset, category))
 
     @cached_property
-    def _stages(self) -> dict[tuple[str, str], Stage]:
+    def _stages(self) -> dict[tuple[str, str], CategoryEdges]:
         if self.edges is None:
             return {}
         depths = {name: own.bit_depth for name, own in self.recipe.datasets.items()}
         return {
-            (scan.dataset, category.name): Stage(self.edges, category.used, self.recipe.size, depths[scan.dataset])
+            (scan.dataset, category.name): CategoryEdges(self.edges, category.used, self.recipe.size, depths[scan.dataset])
             for scan in self.scans
             for category in scan.categories
         }
@@ -191,7 +191,7 @@ class Plan:
         """All that decides the bytes of the build, as canonical JSON: the recipe, foregrounds, and the list of images."""
         return canonical_json(
             self.recipe.resolved()
-            | ({"edges": studio(self.edges).identity} if self.edges is not None else {})
+            | ({"edges": edge_pipeline(self.edges).identity} if self.edges is not None else {})
             | self._refinement_json
             | self._quality_json
             | {
@@ -241,7 +241,7 @@ def make_plan(
     roots: Mapping[str, Path],
     foreground_masks: Path | None = None,
     sam_checkpoint: Path | None = None,
-    edges: EdgeTools | None = None,
+    edges: EdgeAssets | None = None,
     refinement: RefinementTools | None = None,
     quality: QualityLimit | None = None,
 ) -> Plan:
@@ -309,7 +309,7 @@ def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[
     ]
 
 
-def _checked(edges: EdgeTools | None, scans: tuple[DatasetScan, ...]) -> EdgeTools:
+def _checked(edges: EdgeAssets | None, scans: tuple[DatasetScan, ...]) -> EdgeAssets:
     """The tools, if they fit what is to be made."""
     if edges is None:
         raise UsageError(
@@ -318,8 +318,8 @@ def _checked(edges: EdgeTools | None, scans: tuple[DatasetScan, ...]) -> EdgeToo
         )
     edges = edges.seal()
     for found in scans:
-        studio(edges).check(found.dataset, [category.name for category in found.categories])
-    studio(edges).detector  # noqa: B018  refuses other edges than the generator learned from
+        edge_pipeline(edges).check(found.dataset, [category.name for category in found.categories])
+    edge_pipeline(edges).detector  # noqa: B018  refuses other edges than the generator learned from
     return edges
 
 
@@ -380,13 +380,13 @@ def _allotment(
     )
 
 
-def _subjects(normals: list[NormalImage], method: Method) -> list[Subject]:
+def _subjects(normals: list[NormalImage], method: Method) -> list[Surface]:
     """The images with their foregrounds, without those whose mask file cannot be read: the build reports these."""
-    subjects = []
+    surfaces = []
     for normal in normals:
         with suppress(InputDataError):
-            subjects.append(Subject(normal.pixels, find_foreground(normal, method).mask))
-    return subjects
+            surfaces.append(Surface(normal.pixels, find_foreground(normal, method).mask))
+    return surfaces
 
 
 def voters(recipe: Recipe, category: CategoryScan) -> list[NormalImage]:

@@ -10,14 +10,15 @@ from typing import Any, overload
 import cv2
 import numpy as np
 
-from synthgen.anomalies.blending import SEEN, largest_change
-from synthgen.anomalies.contract import AnomalyType, Rendered, TypeSettings
+from synthgen.anomalies.contract import AnomalyType, TypeSettings
 from synthgen.anomalies.registry import TYPES
-from synthgen.anomalies.subject import Subject
 from synthgen.datasets import NormalSource, read_normal
-from synthgen.edges.studio import Stage
+from synthgen.edges.pipeline import CategoryEdges
 from synthgen.errors import SynthgenError, UsageError
 from synthgen.foreground import Method, find_foreground
+from synthgen.painting.blending import SEEN, largest_change
+from synthgen.painting.rendered import Rendered
+from synthgen.painting.surface import Surface
 from synthgen.plan import Plan, specs_of
 from synthgen.recipe import Recipe
 from synthgen.refine.refiner import Refiner
@@ -37,16 +38,16 @@ class PreparedNormal:
 
     Attributes:
         normal: the image.
-        subject: what the anomaly types see of it.
+        surface: what the anomaly types see of it.
         warning: what a person should know about it, such as why its foreground is the whole image; else empty.
     """
 
     normal: NormalImage
-    subject: Subject
+    surface: Surface
     warning: str
 
 
-def prepare(source: NormalSource, recipe: Recipe, method: Method, stage: Stage | None = None) -> PreparedNormal:
+def prepare(source: NormalSource, recipe: Recipe, method: Method, stage: CategoryEdges | None = None) -> PreparedNormal:
     """Read a normal image and find its foreground; with a stage, also its edges and regions.
 
     Raises:
@@ -55,16 +56,16 @@ def prepare(source: NormalSource, recipe: Recipe, method: Method, stage: Stage |
     normal = read_normal(source, recipe.size, recipe.datasets[source.dataset].bit_depth)
     normal.pixels.setflags(write=False)
     foreground = find_foreground(normal, method)
-    bench = stage.workbench(normal, foreground.mask) if stage is not None else None
-    subject = Subject(normal.pixels, foreground.mask, recipe.material(source.dataset, source.category), bench)
+    context = stage.workbench(normal, foreground.mask) if stage is not None else None
+    surface = Surface(normal.pixels, foreground.mask, recipe.material(source.dataset, source.category), context)
     warning = foreground.warning
     if normal.pixels.max() < _DARK:
         warning = f"{source.source}: nearly black; 16-bit files that use fewer bits need --bit-depth (12, say). {warning}"
-    if bench is not None and "logical" in recipe.types and not bench.scene.regions.available:
+    if context is not None and "logical" in recipe.types and not context.scene.regions.available:
         warning = f"{source.source}: shows no parts that edges set apart: `logical` edits shapes in it. {warning}"
-    if bench is not None and not bench.donors.names:
+    if context is not None and not context.donors.names:
         warning = f"{source.source}: no other image of its category can lend edges: they are only removed. {warning}"
-    return PreparedNormal(normal, subject, warning.strip())
+    return PreparedNormal(normal, surface, warning.strip())
 
 
 def sample_generator(seed: int, sample_id: str, attempt: int) -> np.random.Generator:
@@ -137,23 +138,23 @@ def _attempt(kind: AnomalyType, jobs: Sequence[Job], seed: int, attempt: int, re
     for k, job in enumerate(jobs):
         with _failing(outcomes, [k]):
             rng = sample_generator(seed, job.spec.sample_id, attempt)
-            params[k] = kind.draw(rng, job.prepared.subject, job.settings)
+            params[k] = kind.draw(rng, job.prepared.surface, job.settings)
     for group in ([*params], *([k] for k in params)):  # where all together fail, one by one: whose fault is it?
         waiting = [k for k in group if outcomes[k] == ""]
         if waiting:
             with _failing(outcomes, waiting if len(waiting) == 1 else []):
-                rendered = _rendered(kind, [jobs[k].prepared.subject for k in waiting], [params[k] for k in waiting], refiner)
+                rendered = _rendered(kind, [jobs[k].prepared.surface for k in waiting], [params[k] for k in waiting], refiner)
                 for k, result in zip(waiting, rendered, strict=True):
                     outcomes[k] = _judged(kind, jobs[k], result, kind.to_json(params[k]), attempt)
     return outcomes
 
 
-def _rendered(kind: AnomalyType, subjects: Sequence[Subject], params: Sequence[Any], refiner: Refiner | None) -> list[Rendered]:
+def _rendered(kind: AnomalyType, surfaces: Sequence[Surface], params: Sequence[Any], refiner: Refiner | None) -> list[Rendered]:
     """What a type makes of some parameters, refined."""
-    rendered = kind.render(subjects, params)
+    rendered = kind.render(surfaces, params)
     if refiner is None or kind.edits_edges:
         return rendered
-    return refiner.refine([subject.pixels for subject in subjects], rendered)
+    return refiner.refine([surface.pixels for surface in surfaces], rendered)
 
 
 @contextmanager
@@ -185,7 +186,7 @@ def _judged(kind: AnomalyType, job: Job, rendered: Rendered, params: dict[str, A
     normal = job.prepared.normal
     before = normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
     area, contrast, visible = _measure(before, rendered)
-    reason = rendered.refused or refusal(area, contrast, visible, rendered.box, job.prepared.subject, kind)
+    reason = rendered.refused or refusal(area, contrast, visible, rendered.box, job.prepared.surface, kind)
     return reason or _sample(job.spec, normal, rendered, params, attempt, (area, contrast, visible))
 
 
@@ -208,7 +209,7 @@ def untouched(spec: SampleSpec, normal: NormalImage, reason: str) -> Sample:
     )
 
 
-def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subject, kind: AnomalyType) -> str:
+def refusal(area: int, contrast: float, visible: float, box: Box, surface: Surface, kind: AnomalyType) -> str:
     """Why nobody should be asked to learn from this sample; empty if it is good.
 
     Args:
@@ -216,18 +217,18 @@ def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subje
         contrast: mean change in gray levels.
         visible: share of mask pixels with a visible change.
         box: where the change is.
-        subject: the normal image, whose grain and texture hide small changes.
+        surface: the normal image, whose grain and texture hide small changes.
         kind: its type, which has limits of its own.
     """
-    pixels = subject.foreground.size
+    pixels = surface.foreground.size
     if area < max(_SMALLEST_SHARE * pixels, _SMALLEST_AREA):
         return "too small"
     if area > kind.largest_share * pixels:
         return "too large"
     if kind.edits_edges:  # a part that is gone need not differ in its mean brightness; the type has judged the change itself
         return "" if visible >= _SMALLEST_VISIBLE_SHARE else "not visible"
-    texture = kind.contrast_over_texture * subject.texture(box)
-    hidden = max(kind.smallest_contrast, _CONTRAST_OVER_GRAIN * subject.grain, texture)
+    texture = kind.contrast_over_texture * surface.texture(box)
+    hidden = max(kind.smallest_contrast, _CONTRAST_OVER_GRAIN * surface.grain, texture)
     if contrast < hidden or visible < _SMALLEST_VISIBLE_SHARE:
         return "not visible"
     return ""
@@ -236,7 +237,7 @@ def refusal(area: int, contrast: float, visible: float, box: Box, subject: Subje
 def replay(prepared: PreparedNormal, sample: Sample, refiner: Refiner | None = None) -> tuple[Image, Mask]:
     """Image and mask of an accepted sample again, from its stored parameters instead of random numbers."""
     kind = TYPES[sample.spec.type]
-    (rendered,) = _rendered(kind, [prepared.subject], [kind.from_json(sample.params)], refiner)
+    (rendered,) = _rendered(kind, [prepared.surface], [kind.from_json(sample.params)], refiner)
     return _whole(prepared.normal.pixels, rendered)
 
 

@@ -1,15 +1,11 @@
-"""What all tests share: one thread each, a cache folder of their own, and the benchmarks' modules importable."""
+"""What all tests share: one thread each, a cache folder of their own, and no warnings."""
 
 import os
-import sys
 import tempfile
-from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: tests run side by side, threads would wait
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools" / "bench"))
 
 
 @pytest.fixture(scope="session", autouse=True)

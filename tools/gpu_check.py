@@ -20,29 +20,29 @@ from pathlib import Path
 
 import torch
 
-from detectors.backbones import load_backbone
-from detectors.caching import FeatureCache
+from detectors.data.backbones import load_backbone
+from detectors.data.feature_cache import FeatureCache
+from detectors.data.held_out import HeldOutImage
 from detectors.logical.config import make_config as make_logical_config
 from detectors.logical.detector import assemble as assemble_logical
 from detectors.pbas.config import make_config
 from detectors.pbas.detector import assemble
 from detectors.pbas.model import feature_side
 from detectors.pbas.train import Embedded, fill, train
-from detectors.training import Options
-from detectors.watching import Kept
+from detectors.training.options import Options
 from synthgen.edges.config import PRESETS as EDGE_PRESETS
 from synthgen.edges.generator import Discriminator, Generator
 from synthgen.edges.losses import pixel_loss
 from synthgen.edges.pidinet import PiDiNet, load_pidinet
 from synthgen.edges.pidinet import edge_maps as edge_maps_of
-from synthgen.edges.training import train_step
 from synthgen.refine.batches import Batch
 from synthgen.refine.config import NPCF, NPCFPP
 from synthgen.refine.config import PRESETS as REFINEMENT_PRESETS
 from synthgen.refine.losses import npcf_terms, npcfpp_terms
 from synthgen.refine.stages import coarse, fine, make_network
-from synthgen.training.devices import Compute, choose_compute
-from synthgen.training.folder import RunFolder
+from synthgen.runs.devices import Compute, choose_compute
+from synthgen.runs.folder import RunFolder
+from synthgen.training.edge_generator import train_step
 
 IMAGES, HELD_OUT = 280, 28
 
@@ -81,7 +81,7 @@ def training_time(config, weights, precision, epochs):
     caches = [FeatureCache(count, shape, compute.device) for count in (IMAGES, 2 * HELD_OUT)]
     watched = random_images(2 * HELD_OUT, config.size)
     images = tuple(
-        Kept(str(k), k % 2, "random", str(k), image, (image[..., 0] > 128).astype("uint8") * (k % 2))
+        HeldOutImage(str(k), k % 2, "random", str(k), image, (image[..., 0] > 128).astype("uint8") * (k % 2))
         for k, image in enumerate(watched)
     )
     start = time.monotonic()

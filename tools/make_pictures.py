@@ -44,19 +44,19 @@ def surface():
 
 def logical(run):
     """What the localizer makes of trays that break a rule: image, reconstruction, edges, scores over the image, truth."""
-    from detectors.evaluate import explainer, score_files
-    from detectors.loading import load_run
-    from detectors.overlays import display_range, overlay
-    from detectors.test_split import open_test_split
-    from synthgen.training.devices import choose_compute
+    from detectors.evaluation.evaluate import explainer, score_files
+    from detectors.inference.loading import load_run
+    from detectors.inference.overlays import display_range, overlay
+    from detectors.official_test import open_test_split
+    from synthgen.runs.devices import choose_compute
 
     compute = choose_compute("cpu")
     loaded = load_run(run, None, compute)
     files = [file for file in open_test_split("demo", None, "tray") if file.label][:3]
     explain, rows = explainer(loaded), []
-    for one in score_files(loaded.model, files, loaded.reading, "strict", compute):
+    for one in score_files(loaded.model, files, loaded.preprocessing, "strict", compute):
         between = explain(one.image)
-        shown = overlay(one.image, one.map, *display_range(loaded.limits), loaded.limits.pixel)
+        shown = overlay(one.image, one.anomaly_map, *display_range(loaded.thresholds), loaded.thresholds.pixel)
         truth = np.repeat(255 * one.mask[..., None], 3, 2)
         rows.append(np.hstack([one.image, between["reconstruction"], between["edges"], shown, truth]))
     save("logical", np.vstack(rows))

@@ -24,7 +24,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from standin.looks import render, scratch
+
+from tools.standin.looks import render, scratch
 
 COUNTS = {
     "mvtec": {

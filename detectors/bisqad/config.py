@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from detectors.settings import preset_values, validated
+from detectors.training.settings import preset_values, validated
 from synthgen.errors import UsageError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -33,7 +33,7 @@ class BiSQADConfig(BaseModel):
         blocks: residual blocks per resolution, on the way down and on the way up (RealNet: 2).
         residual_channels: residual channels that are kept of an image by their maximum, and as many by their mean (RealNet:
             256); never more than there are.
-        rate: learning rate of Adam (RealNet: 1e-4).
+        learning_rate: learning rate of Adam (RealNet: 1e-4).
         mask_weight: of the cross-entropy over the mask's pixels alone, beside that over all (RealNet: 0). A mask is a hundredth
             of an image: without it a short training learns to call everything normal.
         pool: side of the windows, in pixels, whose largest mean score is an image's score (RealNet: 16).
@@ -44,15 +44,15 @@ class BiSQADConfig(BaseModel):
         sqe_target: what counts as quality: `easy`, a small loss (paper, Eq. 14), or `band`, a loss that is neither small nor
             large.
         loss_scaling: how losses become 0 to 1: by `rank`, `minmax` (paper, Eq. 14), or `clip`, the same between percentiles.
-        sqe_rate: learning rate of the estimator (paper: 1e-4, which leaves it nearly constant on a few hundred samples).
+        sqe_learning_rate: of the estimator (paper: 1e-4, which leaves it nearly constant on a few hundred samples).
         sqe_epochs: passes over the samples each time that the estimator is fitted (paper: 2 to 10).
         warm_up: epochs with equal weights, before the first fit.
         outer: whether there is an outer loop. It moves data weights (where `data_weight` is not 0) and, between two fits, the
             estimator's layer (where `sqe`).
         outer_every: epochs between fits of the estimator, each followed by the outer loop (paper: 1).
-        inner_rate: of the single inner step that the outer loop looks through.
-        outer_rate: step of the data weights (paper: 1e-4, by which nothing moves). The estimator's layer moves by `sqe_rate`
-            along the gradient's sign, with `sgd` by this rate along the gradient.
+        inner_learning_rate: of the single inner step that the outer loop looks through.
+        outer_learning_rate: step of the data weights (paper: 1e-4, by which nothing moves). The estimator's layer moves by
+            `sqe_learning_rate` along the gradient's sign, with `sgd` by this rate along the gradient.
         outer_update: how data weights follow their gradient: by `sign`, `adam` or `sgd`.
         auc_alpha: steepness of the sigmoid in the outer loop's loss, which stands for the AUC.
         auc_tau: sharpness of the smooth maximum that stands for an image's score in that loss.
@@ -70,7 +70,7 @@ class BiSQADConfig(BaseModel):
     multipliers: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=1, max_length=6)] = (1, 2, 4)
     blocks: Annotated[int, Field(ge=1, le=8)] = 2
     residual_channels: Positive = 256
-    rate: Rate = 1e-4
+    learning_rate: Rate = 1e-4
     mask_weight: Weight = 0.0
     pool: Positive = 16
     synthetic_share: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -79,13 +79,13 @@ class BiSQADConfig(BaseModel):
     data_weight: Weight = 0.0
     sqe_target: Literal["easy", "band"] = "band"
     loss_scaling: Literal["rank", "clip", "minmax"] = "rank"
-    sqe_rate: Rate = 1e-3
+    sqe_learning_rate: Rate = 1e-3
     sqe_epochs: Positive = 10
     warm_up: Annotated[int, Field(ge=0)] = 5
     outer: bool = True
     outer_every: Positive = 5
-    inner_rate: Rate = 1e-2
-    outer_rate: Annotated[float, Field(gt=0)] = 0.1
+    inner_learning_rate: Rate = 1e-2
+    outer_learning_rate: Annotated[float, Field(gt=0)] = 0.1
     outer_update: Literal["sign", "adam", "sgd"] = "sign"
     auc_alpha: Annotated[float, Field(gt=0)] = 10.0
     auc_tau: Annotated[float, Field(gt=0)] = 20.0
@@ -98,7 +98,7 @@ class BiSQADConfig(BaseModel):
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels kept of each level: `keep`, or all that the level has."""
-        from detectors.backbones import backbone_info
+        from detectors.data.backbones import backbone_info
 
         available = backbone_info(self.backbone).channels
         return tuple(min(kept, available[level - 1]) for level, kept in zip(self.levels, self.keep, strict=True))
@@ -112,17 +112,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width_share": 0.25,
         "blocks": 1,
         "residual_channels": 64,
-        "rate": 1e-3,
+        "learning_rate": 1e-3,
         "mask_weight": 0.1,
     },
     "full": {},
     "paper": {
         "sqe_target": "easy",
         "loss_scaling": "minmax",
-        "sqe_rate": 1e-4,
+        "sqe_learning_rate": 1e-4,
         "sqe_epochs": 2,
         "outer_every": 1,
-        "outer_rate": 1e-4,
+        "outer_learning_rate": 1e-4,
         "outer_update": "sgd",
     },
 }
@@ -148,7 +148,7 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
         raise UsageError(f"keep {list(keep)}: {len(config.levels)} levels need as many numbers of channels.")
     if config.pool > config.size:
         raise UsageError(f"pool {config.pool} is larger than size {config.size}.")
-    from detectors.backbones import backbone_info  # loads torch
+    from detectors.data.backbones import backbone_info  # loads torch
 
     backbone_info(config.backbone)
     return config.model_copy(update={"keep": keep})

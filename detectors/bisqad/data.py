@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from detectors.bisqad.model import BiSQAD, choose_channels
-from detectors.caching import FeatureCache, batches, choose_where
-from detectors.data import TrainingData
-from detectors.training import Options
-from detectors.watching import Kept, held_out
+from detectors.data.feature_cache import FeatureCache, batches, choose_where
+from detectors.data.held_out import HeldOutImage, held_out
+from detectors.data.training_data import TrainingData
+from detectors.training.options import Options
 from synthgen.errors import InputDataError
+from synthgen.runs.devices import Compute, memory_errors
 from synthgen.samples import Image, Mask
-from synthgen.training.devices import Compute, memory_errors
 
 _BATCH = 8
 _CHOOSING_BATCHES = 64  # RealNet's
@@ -50,7 +50,7 @@ class Prepared:
     pooled: Tensor
     ids: tuple[str, ...]
     watched: FeatureCache
-    images: tuple[Kept, ...]
+    images: tuple[HeldOutImage, ...]
 
     def levels(self, rows: Tensor) -> list[Tensor]:
         """(B, C, h, w) of each level, of (B, L) rows of a cache."""
@@ -65,7 +65,7 @@ def prepared(model: BiSQAD, data: TrainingData, compute: Compute, options: Optio
     Raises:
         InputDataError: there are no anomalies to learn from.
     """
-    fit, (height, width) = data.reading.fit, data.reading.size
+    fit, (height, width) = data.preprocessing.fit, data.preprocessing.size
     learned, masks, ids, normal_of = _learned(data)
     if not learned:
         raise InputDataError(
@@ -99,8 +99,8 @@ def _learned(data: TrainingData) -> tuple[list[Image], list[Mask], tuple[str, ..
     images, masks, ids, of = [], [], [], []
     for sample, number in zip(data.learned, data.learned_of, strict=True):
         if sample.label:
-            images.append(data.reading.fit(sample.image))
-            masks.append(data.reading.fit_mask(sample.mask))
+            images.append(data.preprocessing.fit(sample.image))
+            masks.append(data.preprocessing.fit_mask(sample.mask))
             ids.append(sample.spec.sample_id)
             of.append(number)
     return images, masks, tuple(ids), of
@@ -141,7 +141,7 @@ def _pairs(
     with torch.inference_mode(), compute.autocast():
         for start in range(0, count, _BATCH):
             some = chosen[start : start + _BATCH]
-            normals = [data.reading.fit(data.normals[normal_of[k]].pixels) for k in some]
+            normals = [data.preprocessing.fit(data.normals[normal_of[k]].pixels) for k in some]
             found = []
             for pictures in (normals, [learned[k] for k in some]):
                 stacked = torch.from_numpy(np.stack(pictures))

@@ -5,16 +5,16 @@ from typing import Any
 
 from torch import Tensor
 
-from detectors.backbones import Backbone
 from detectors.bisqad.config import BiSQADConfig, make_config
 from detectors.bisqad.data import prepared
 from detectors.bisqad.model import BiSQAD, RealNet, Selected
 from detectors.bisqad.sqe import Estimator
 from detectors.bisqad.train import train
-from detectors.data import OnTheFly, TrainingData
-from detectors.training import Options
+from detectors.data.backbones import Backbone
+from detectors.data.training_data import OnTheFly, TrainingData
+from detectors.training.options import Options
+from synthgen.runs.devices import Compute
 from synthgen.samples import Image
-from synthgen.training.devices import Compute
 
 __all__ = [
     "ABLATION",

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detectors.backbones import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
 from detectors.bisqad.config import BiSQADConfig
 from detectors.bisqad.sqe import Estimator
+from detectors.data.backbones import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
 
 _STEP = 8  # channels: widths are multiples, and groups of GroupNorm have no fewer
 

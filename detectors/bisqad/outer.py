@@ -67,7 +67,7 @@ def influences(
     params: Params,
     weights: Tensor,
     validation_loss_of: Callable[[Params], Tensor],
-    inner_rate: float,
+    inner_learning_rate: float,
     method: Method = "auto",
 ) -> Tensor:
     """How far each sample's gradient agrees with the validation loss's: s_i = <grad l_i(theta), grad L(theta')>.
@@ -82,7 +82,7 @@ def influences(
         params: theta; no gradient needs be asked of them, and none is left in them.
         weights: (B,) float.
         validation_loss_of: L, a float scalar.
-        inner_rate: a, of the inner step.
+        inner_learning_rate: a, of the inner step.
         method: `jvp` is exact. `finite`, a central difference, takes any network, with an error of rounding (in float32
             about a thousandth of the largest). `auto` is `jvp` where every operation has it, else `finite` with a warning.
 
@@ -96,7 +96,7 @@ def influences(
             inner = (losses_of(start) * weights.detach()).mean()
             gradient = torch.autograd.grad(inner, list(start.values()), materialize_grads=True)
             moved = {
-                name: (value.detach() - inner_rate * slope).requires_grad_()
+                name: (value.detach() - inner_learning_rate * slope).requires_grad_()
                 for (name, value), slope in zip(start.items(), gradient, strict=True)
             }
             slopes = torch.autograd.grad(validation_loss_of(moved), list(moved.values()), materialize_grads=True)
@@ -139,7 +139,9 @@ def _lacks_forward_mode(error: RuntimeError) -> bool:
     return any(words in text for words in ("forward AD", "forward mode AD", "forward-mode AD", "functorch transforms"))
 
 
-def outer_gradients(weights: Tensor, influence: Tensor, inner_rate: float, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def outer_gradients(
+    weights: Tensor, influence: Tensor, inner_learning_rate: float, inputs: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
     """Gradients of the validation loss by whatever the weights were computed from: data weights, the estimator's layer.
 
     For weights lambda_sqe q + lambda_bi d as they are, these are -(a / B) lambda_bi s_i by the data weights and
@@ -149,13 +151,13 @@ def outer_gradients(weights: Tensor, influence: Tensor, inner_rate: float, input
     Args:
         weights: (B,) float with their graph.
         influence: (B,) float, as of `influences` at these weights.
-        inner_rate: a.
+        inner_learning_rate: a.
         inputs: tensors that the weights depend on, or may depend on.
 
     Returns:
         A gradient for each; zeros where the weights do not depend on it.
     """
-    slope = influence * (-inner_rate / len(influence))
+    slope = influence * (-inner_learning_rate / len(influence))
     return torch.autograd.grad(weights, list(inputs), slope.to(weights.dtype), materialize_grads=True)
 
 

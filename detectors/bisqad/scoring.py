@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from detectors.bisqad.data import pool, to_input
 from detectors.bisqad.model import BiSQAD
 from detectors.bisqad.train import QUALITY
-from detectors.caching import batches
-from detectors.data import samples_sha256
-from detectors.loading import LoadedRun
+from detectors.data.feature_cache import batches
+from detectors.data.training_data import samples_sha256
+from detectors.inference.loading import LoadedRun
 from synthgen.errors import InputDataError, UsageError
+from synthgen.files import read_json
+from synthgen.runs.devices import Compute, memory_errors
+from synthgen.runs.folder import WAY_OUT
 from synthgen.samples import Image
 from synthgen.shards import ShardDataset
 from synthgen.shards.quality import SCORED, QualityTable, shards_digest
-from synthgen.training.devices import Compute, memory_errors
-from synthgen.training.folder import read_json
 
 _BATCH = 16
 _PLACES = ("weights", "root", "shards", "versions")
@@ -39,7 +40,7 @@ def score_samples(run: LoadedRun, path: Path, compute: Compute) -> QualityTable:
         InputDataError: the shards hold no accepted sample.
         IntegrityError: a shard is damaged.
     """
-    known: dict[str, Any] = read_json(run.path / QUALITY) if isinstance(run.model, BiSQAD) else {"fits": 0}
+    known: dict[str, Any] = read_json(run.path / QUALITY, WAY_OUT) if isinstance(run.model, BiSQAD) else {"fits": 0}
     if not isinstance(run.model, BiSQAD) or not known.get("fits"):
         raise UsageError(
             f"{run.path}: has no fitted quality estimator. `detectors train bisqad` has one, with sqe=true and more epochs "
@@ -61,7 +62,7 @@ def score_samples(run: LoadedRun, path: Path, compute: Compute) -> QualityTable:
 
     def images() -> Iterator[Image]:
         for number in accepted:
-            yield run.reading.fit(shards[number].image)
+            yield run.preprocessing.fit(shards[number].image)
 
     qualities = []
     with torch.inference_mode(), compute.autocast(), memory_errors("while scoring"):

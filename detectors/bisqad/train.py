@@ -13,13 +13,13 @@ from detectors.bisqad.data import Prepared
 from detectors.bisqad.model import BiSQAD, Output, RealNet, criteria, score_maps
 from detectors.bisqad.outer import auc_loss, influences, outer_gradients, smooth_maximum, update
 from detectors.bisqad.sqe import Estimator, LossTrack, sample_weights, targets
-from detectors.epochs import Peek, train_epochs
+from detectors.data.held_out import scored
 from detectors.results import ScoredImage
-from detectors.training import Options, Watch
-from detectors.watching import scored
+from detectors.training.loop import Peek, train_epochs
+from detectors.training.options import Options, Watch
 from synthgen.errors import UsageError
-from synthgen.training.folder import RunFolder, below, pack_optimizer, unpack_optimizer
-from synthgen.training.steps import check_finite, generator, order
+from synthgen.runs.folder import RunFolder, below, pack_optimizer, unpack_optimizer
+from synthgen.runs.steps import check_finite, generator, order
 
 QUALITY = "samples.json"
 _SCORED_AT_ONCE = 16
@@ -41,7 +41,7 @@ def train(
 
 
 class _Training:
-    """One training in the works, see `detectors.epochs.Work`."""
+    """One training in the works, see `detectors.training.loop.Work`."""
 
     def __init__(self, model: BiSQAD, data: Prepared, options: Options) -> None:
         self.model, self.config, self.data, self.options = model, model.config, data, options
@@ -49,7 +49,7 @@ class _Training:
         torch.manual_seed(options.seed)
         fresh = RealNet(self.config)
         model.base.load_state_dict(fresh.state_dict())
-        self.optimizer = torch.optim.Adam(model.base.parameters(), self.config.rate, fused=True)
+        self.optimizer = torch.optim.Adam(model.base.parameters(), self.config.learning_rate, fused=True)
         count = len(data.learned)
         # losses fall while one trains: compared are those relative to the other anomalies of the step
         self.track, self.relative, self.anomaly_track = LossTrack(count), LossTrack(count), LossTrack(count)
@@ -155,7 +155,12 @@ class _Training:
             wanted = targets(self.relative.mean, config.sqe_target, config.loss_scaling)
             random = generator(self.options.seed, "estimator", self.epochs_done)
             error = self.estimator.fit(
-                self.data.pooled.to(self.device), wanted, config.sqe_rate, config.sqe_epochs, _ESTIMATED_AT_ONCE, random
+                self.data.pooled.to(self.device),
+                wanted,
+                config.sqe_learning_rate,
+                config.sqe_epochs,
+                _ESTIMATED_AT_ONCE,
+                random,
             )
             measured["sqe_error"] = error
             self.fits += 1
@@ -188,18 +193,22 @@ class _Training:
             weights = sample_weights(padded[0], padded[1], synthetic, *self._lambdas)
             losses = partial(_losses_at, base, features, clean, masks, config.mask_weight)
             validation = partial(self._validation_at, *self._validation_batch(number), seen)
-            influence = influences(losses, params, weights, validation, config.inner_rate)
-            found = outer_gradients(weights, influence, config.inner_rate, [own, *layer])
+            influence = influences(losses, params, weights, validation, config.inner_learning_rate)
+            found = outer_gradients(weights, influence, config.inner_learning_rate, [own, *layer])
             gradient.index_add_(0, learned, found[0])
             moves = [move + part for move, part in zip(moves, found[1:], strict=True)]
         if config.data_weight:
             self.data_weights, self.moments = update(
-                self.data_weights, gradient, config.outer_rate, config.outer_update, self.moments
+                self.data_weights, gradient, config.outer_learning_rate, config.outer_update, self.moments
             )
         if config.sqe:
             with torch.no_grad():
                 for parameter, move in zip(layer, moves, strict=True):
-                    step = config.outer_rate * move if config.outer_update == "sgd" else config.sqe_rate * move.sign()
+                    step = (
+                        config.outer_learning_rate * move
+                        if config.outer_update == "sgd"
+                        else config.sqe_learning_rate * move.sign()
+                    )
                     parameter.sub_(step)
         base.train()
         return float(np.mean(seen))

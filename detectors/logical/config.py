@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from detectors.settings import preset_values, validated
+from detectors.training.settings import preset_values, validated
 from synthgen.errors import UsageError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -23,7 +23,7 @@ class LogicalConfig(BaseModel):
         batch_size: images per step (LogicAL: 15 at 256 x 256, 12 at 256 x 320).
         rec_width: channels of the first level of the reconstruction sub-network (DRAEM: 128).
         seg_width: likewise of the localization sub-network (DRAEM: 64).
-        rate: learning rate of Adam (LogicAL: 1e-4).
+        learning_rate: learning rate of Adam (LogicAL: 1e-4).
         decay: factor on it after 80 % and again after 90 % of the epochs (DRAEM: 0.2).
         anomaly_share: of a batch; half, since nobody says.
         generated_share: of a batch: normal images as the edge generator draws them, so that its texture is no sign of an
@@ -45,7 +45,7 @@ class LogicalConfig(BaseModel):
     batch_size: Annotated[int, Field(ge=2)] = 15
     rec_width: Annotated[int, Field(ge=4, le=256)] = 128
     seg_width: Annotated[int, Field(ge=2, le=256)] = 64
-    rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 1e-4
     decay: Annotated[float, Field(gt=0, le=1)] = 0.2
     anomaly_share: Share = 0.5
     generated_share: Share = 0.25
@@ -69,7 +69,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "medium": {**_VARIED, "rec_width": 64, "seg_width": 32},
     "small": {**_VARIED, "rec_width": 32, "seg_width": 16},
-    "cpu": {**_VARIED, "rec_width": 16, "seg_width": 8, "size": (128, 128), "batch_size": 8, "rate": 1e-3, "pool": 11},
+    "cpu": {**_VARIED, "rec_width": 16, "seg_width": 8, "size": (128, 128), "batch_size": 8, "learning_rate": 1e-3, "pool": 11},
 }
 _OF_DATASET: dict[str, dict[str, Any]] = {
     "visa": {"jitter": 0.1, "hue_jitter": 0.02},

@@ -13,20 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from detectors.data import TrainingData
+from detectors.data.held_out import HeldOutImage, held_out
+from detectors.data.training_data import TrainingData
 from detectors.logical.config import LogicalConfig
 from detectors.logical.jnd import VERSION, jnd_map, normalised
 from detectors.logical.model import LogicAL
-from detectors.training import Options
-from detectors.watching import Kept, held_out
+from detectors.training.options import Options
 from synthgen import cache
 from synthgen.anomalies.edge_edit import redrawn
 from synthgen.anomalies.registry import TYPES
 from synthgen.edges.detector import make_detector
 from synthgen.errors import InputDataError
+from synthgen.runs.devices import Compute
+from synthgen.runs.steps import generator, order
 from synthgen.samples import Box, Image, Mask, NormalImage
-from synthgen.training.devices import Compute
-from synthgen.training.steps import generator, order
 
 Plane = NDArray[np.uint8]
 """(H, W) uint8, 255ths."""
@@ -68,7 +68,7 @@ class Prepared:
     jnd: NDArray[np.uint8]
     edges: NDArray[np.uint8]
     patches: tuple[Patch, ...]
-    images: tuple[Kept, ...]
+    images: tuple[HeldOutImage, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +101,7 @@ def prepared(model: LogicAL, data: TrainingData, compute: Compute, options: Opti
         InputDataError: there are no anomalies to learn from.
     """
     originals = list(data.normals)
-    normals = [replace(one, pixels=data.reading.fit(one.pixels)) for one in originals]
+    normals = [replace(one, pixels=data.preprocessing.fit(one.pixels)) for one in originals]
     patches = _patches(data, originals, normals, options)
     if not patches:
         raise InputDataError(
@@ -152,7 +152,7 @@ def _patches(
 ) -> tuple[Patch, ...]:
     """What each accepted anomaly changes, with its place redrawn where the generator has drawn it."""
     patches: list[Patch] = []
-    fit, tools = data.reading.fit, options.edge_tools
+    fit, tools = data.preprocessing.fit, options.edge_tools
     for number, group in groupby(zip(data.learned_of, data.learned, strict=True), lambda pair: pair[0]):
         samples = [sample for _, sample in group if sample.label]
         unedited = {id(sample): sample.generated for sample in samples}
@@ -161,7 +161,7 @@ def _patches(
             redraws = redrawn(originals[number], [one.mask for one in put_in], tools) if put_in else []
             unedited |= {id(sample): image for sample, image in zip(put_in, redraws, strict=True)}
         for sample in samples:
-            generated, mask = unedited[id(sample)], data.reading.fit_mask(sample.mask)
+            generated, mask = unedited[id(sample)], data.preprocessing.fit_mask(sample.mask)
             if mask.any():
                 generated = None if generated is None else fit(generated)
                 patches.append(_patch(number, normals[number].pixels, fit(sample.image), mask, generated))

@@ -5,14 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detectors.backbones import Backbone
-from detectors.data import OnTheFly, TrainingData
+from detectors.data.backbones import Backbone
+from detectors.data.training_data import OnTheFly, TrainingData
 from detectors.logical.config import LogicalConfig, make_config
 from detectors.logical.data import prepared
 from detectors.logical.model import LogicAL, explained
 from detectors.logical.train import train
-from detectors.training import Options
-from synthgen.training.devices import Compute
+from detectors.training.options import Options
+from synthgen.runs.devices import Compute
 
 __all__ = [
     "ABLATION",

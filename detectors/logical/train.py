@@ -7,19 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectors.epochs import Peek, train_epochs
-from detectors.evaluate import score_pixels
+from detectors.data.held_out import scored
+from detectors.inference.scoring import score_pixels
 from detectors.logical.augmentation import augmented
 from detectors.logical.config import LogicalConfig
 from detectors.logical.data import Batch, Prepared, batches
 from detectors.logical.losses import NAMES, Terms, Wanted, losses
 from detectors.logical.model import LogicAL
 from detectors.results import ScoredImage
-from detectors.training import Options, Watch
-from detectors.watching import scored
-from synthgen.training.devices import Compute
-from synthgen.training.folder import RunFolder, below, pack_optimizer, unpack_optimizer
-from synthgen.training.steps import generator
+from detectors.training.loop import Peek, train_epochs
+from detectors.training.options import Options, Watch
+from synthgen.runs.devices import Compute
+from synthgen.runs.folder import RunFolder, below, pack_optimizer, unpack_optimizer
+from synthgen.runs.steps import generator
 
 _SLOWER = (0.8, 0.9)  # shares of the epochs after which the rate falls
 
@@ -55,20 +55,20 @@ def train_step(model: LogicAL, optimizer: torch.optim.Optimizer, inputs: Tensor,
     return terms
 
 
-def rate_at(config: LogicalConfig, epoch: int) -> float:
+def learning_rate_at(config: LogicalConfig, epoch: int) -> float:
     """The learning rate of an epoch, counted from 1."""
-    return config.rate * config.decay ** sum(epoch > share * config.epochs for share in _SLOWER)
+    return config.learning_rate * config.decay ** sum(epoch > share * config.epochs for share in _SLOWER)
 
 
 class _Training:
-    """One training in the works, see `detectors.epochs.Work`."""
+    """One training in the works, see `detectors.training.loop.Work`."""
 
     def __init__(self, model: LogicAL, data: Prepared, options: Options) -> None:
         self.model, self.config, self.data, self.options = model, model.config, data, options
         self.device = options.compute.device
         torch.manual_seed(options.seed)
         model.load_state_dict(LogicAL(self.config).state_dict())
-        self.optimizer = torch.optim.Adam(model.parameters(), self.config.rate, fused=True)
+        self.optimizer = torch.optim.Adam(model.parameters(), self.config.learning_rate, fused=True)
         if options.compute.compile:
             model.compile()
 
@@ -79,7 +79,7 @@ class _Training:
         """One pass over the training images; the mean losses."""
         self.model.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(self.config, epoch)
+            group["lr"] = learning_rate_at(self.config, epoch)
         random = generator(self.options.seed, "augmentation", epoch)
         sums, count = torch.zeros(len(NAMES), device=self.device), 0
         for batch in _ahead(batches(self.data, self.config, self.options.seed, epoch)):

@@ -19,12 +19,12 @@ def negative_scores(maps: Iterable[NDArray[np.float32]], masks: Iterable[Mask]) 
         MetricError: there is none, or a score is no number.
     """
     parts = []
-    for map_, mask in zip(maps, masks, strict=True):
-        if map_.shape != mask.shape:
-            raise MetricError(f"a score map of {map_.shape} and a mask of {mask.shape} do not belong together.")
-        if not np.isfinite(map_).all():
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        if anomaly_map.shape != mask.shape:
+            raise MetricError(f"a score map of {anomaly_map.shape} and a mask of {mask.shape} do not belong together.")
+        if not np.isfinite(anomaly_map).all():
             raise MetricError("some scores are no finite numbers: the detector is broken, or its training diverged.")
-        parts.append(map_[mask == 0])
+        parts.append(anomaly_map[mask == 0])
     scores = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if not len(scores):
         raise MetricError("there is no normal pixel among what is measured.")

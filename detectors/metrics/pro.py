@@ -33,11 +33,11 @@ def pro_curve(maps: Maps, masks: Sequence[Mask], limit: float = LIMIT) -> tuple[
     _check(maps, masks, limit)
     values, rates = thresholds(negative_scores(maps, masks), limit)
     total, regions = np.zeros(len(rates)), 0
-    for map_, mask in zip(maps, masks, strict=True):
+    for anomaly_map, mask in zip(maps, masks, strict=True):
         if mask.any():
             count, labels = cv2.connectedComponents(mask, connectivity=8)
             inside = labels > 0
-            scores, owner = map_[inside], labels[inside]
+            scores, owner = anomaly_map[inside], labels[inside]
             for region in range(1, count):
                 own = scores[owner == region]
                 total += above(own, values) / len(own)
@@ -75,14 +75,14 @@ def au_pro_reference(maps: Maps, masks: Sequence[Mask]) -> float:
     def strictly_above(scores: NDArray[np.float32]) -> NDArray[np.int64]:
         return len(scores) - np.searchsorted(np.sort(scores), steps.astype(np.float32), side="right")
 
-    for map_, mask in zip(maps, masks, strict=True):
-        wrong += strictly_above(map_[mask == 0])
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        wrong += strictly_above(anomaly_map[mask == 0])
         count, labels = cv2.connectedComponents(mask, connectivity=8)
         if count == 1:
             continue
         regions += count - 1
         # a dilated threshold is the threshold of the dilated map
-        dilated = cv2.dilate(map_, kernel)
+        dilated = cv2.dilate(anomaly_map, kernel)
         for region in range(1, count):
             own = dilated[labels == region]
             overlap += strictly_above(own) / len(own)
@@ -102,10 +102,10 @@ def _check(maps: Maps, masks: Sequence[Mask], limit: float) -> None:
         raise MetricError("there is nothing to measure.")
     if not 0 < limit <= 1:
         raise MetricError(f"limit {limit}: expected a rate above 0, up to 1.")
-    for map_, mask in zip(maps, masks, strict=True):
-        if map_.shape != mask.shape:
-            raise MetricError(f"a score map of {map_.shape} and a mask of {mask.shape} do not belong together.")
-        if not np.isfinite(map_).all():
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        if anomaly_map.shape != mask.shape:
+            raise MetricError(f"a score map of {anomaly_map.shape} and a mask of {mask.shape} do not belong together.")
+        if not np.isfinite(anomaly_map).all():
             raise MetricError("some scores are no finite numbers: the detector is broken, or its training diverged.")
-    if len({float(extreme) for map_ in maps for extreme in (map_.min(), map_.max())}) == 1:
+    if len({float(extreme) for anomaly_map in maps for extreme in (anomaly_map.min(), anomaly_map.max())}) == 1:
         raise MetricError("the detector gives everything the same score.")

@@ -45,7 +45,7 @@ def all_metrics(
         return metrics, notes
     if without:
         notes["pixel"] = f"{without} of {sum(bool(one.label) for one in images)} anomalous images have no mask and are left out"
-    maps = [one.map for one in masked]
+    maps = [one.anomaly_map for one in masked]
     masks = [one.mask for one in masked if one.mask is not None]
     if sum(one.size for one in maps) <= _EXACT_PIXELS:
         _ranked("pixel", lambda: rank(_flat(masks), _flat(maps)), metrics, notes)
@@ -90,9 +90,9 @@ def _flat(arrays: Sequence[Any]) -> Any:
 
 
 def _binned(images: Sequence[ScoredImage]) -> Ranking:
-    low, high = min(float(one.map.min()) for one in images), max(float(one.map.max()) for one in images)
+    low, high = min(float(one.anomaly_map.min()) for one in images), max(float(one.anomaly_map.max()) for one in images)
     histogram = ScoreHistogram(low, high)
     for one in images:
         if one.mask is not None:
-            histogram.add(one.mask, one.map)
+            histogram.add(one.mask, one.anomaly_map)
     return histogram.ranking()

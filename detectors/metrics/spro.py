@@ -75,7 +75,7 @@ def au_spro(maps: Maps, channels: Sequence[Sequence[Channel]], limits: Sequence[
     """
     if len(maps) != len(channels):
         raise MetricError(f"{len(maps)} score maps and masks of {len(channels)} images do not belong together.")
-    unions = [np.zeros(map_.shape, np.uint8) for map_ in maps]
+    unions = [np.zeros(anomaly_map.shape, np.uint8) for anomaly_map in maps]
     for union, defects in zip(unions, channels, strict=True):
         for mask, _ in defects:
             if mask.shape != union.shape:
@@ -83,9 +83,9 @@ def au_spro(maps: Maps, channels: Sequence[Sequence[Channel]], limits: Sequence[
             union |= mask > 0
     values, rates = thresholds(negative_scores(maps, unions), max(limits))
     total, count = np.zeros(len(rates)), 0
-    for map_, defects in zip(maps, channels, strict=True):
+    for anomaly_map, defects in zip(maps, channels, strict=True):
         for mask, saturation in defects:
-            total += np.minimum(above(map_[mask > 0], values) / max(saturation, 1), 1)
+            total += np.minimum(above(anomaly_map[mask > 0], values) / max(saturation, 1), 1)
             count += 1
     if not count:
         raise MetricError("there is no defect among what is measured.")

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from detectors.settings import preset_values, validated
+from detectors.training.settings import preset_values, validated
 from synthgen.errors import UsageError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -43,7 +43,7 @@ class PBASConfig(BaseModel):
         discriminator_layers: linear layers of the discriminator (paper: three; code: two).
         discriminator_width: of its hidden layers (1024).
         discriminator_optimizer: paper: `adam`; code: `adamw`.
-        projector_rate, discriminator_rate: learning rates (1e-4, 2e-4).
+        projector_learning_rate, discriminator_learning_rate: learning rates (1e-4, 2e-4).
         projector_decay: `weight_decay` of the projector's Adam (gamma = 1e-5).
         shared_decay: delta of Eq. 10 on the projector as well (paper: 1e-2; code: 0).
         discriminator_decay: `weight_decay` of the discriminator's optimizer (1e-2).
@@ -71,8 +71,8 @@ class PBASConfig(BaseModel):
     discriminator_layers: Annotated[int, Field(ge=1, le=8)] = 2
     discriminator_width: Positive = 1024
     discriminator_optimizer: Literal["adam", "adamw"] = "adamw"
-    projector_rate: Rate = 1e-4
-    discriminator_rate: Rate = 2e-4
+    projector_learning_rate: Rate = 1e-4
+    discriminator_learning_rate: Rate = 2e-4
     projector_decay: Decay = 1e-5
     shared_decay: Decay = 0.0
     discriminator_decay: Decay = 1e-2
@@ -88,7 +88,7 @@ class PBASConfig(BaseModel):
         """`embedding`, or what suits the backbone: bins of 6 values of a level with C channels, at levels that double C."""
         if self.embedding is not None:
             return self.embedding
-        from detectors.backbones import backbone_info
+        from detectors.data.backbones import backbone_info
 
         smallest = backbone_info(self.backbone).channels[self.levels[0] - 1]
         return smallest * self.patch**2 * len(self.levels) // 6

@@ -6,14 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detectors.backbones import Backbone
-from detectors.data import OnTheFly, TrainingData
+from detectors.data.backbones import Backbone
+from detectors.data.training_data import OnTheFly, TrainingData
 from detectors.pbas.config import PBASConfig, make_config
 from detectors.pbas.model import PBAS, Features, Head, feature_side
 from detectors.pbas.train import embed, train
-from detectors.training import Options
+from detectors.training.options import Options
+from synthgen.runs.devices import Compute
 from synthgen.samples import Image
-from synthgen.training.devices import Compute
 
 __all__ = [
     "ABLATION",

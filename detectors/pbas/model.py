@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from detectors.backbones import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
+from detectors.data.backbones import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
 from detectors.pbas.config import PBASConfig
 
 _CHUNK = 8192  # features whose distances to all centres are in memory at a time

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detectors.caching import FeatureCache, batches
-from detectors.data import TrainingData
-from detectors.epochs import Peek, train_epochs
+from detectors.data.feature_cache import FeatureCache, batches
+from detectors.data.held_out import HeldOutImage, held_out, scored
+from detectors.data.training_data import TrainingData
 from detectors.pbas.config import PBASConfig
 from detectors.pbas.losses import losses
 from detectors.pbas.model import PBAS, Head, feature_side, initial_centre
 from detectors.results import ScoredImage
-from detectors.training import Options, Watch
-from detectors.watching import Kept, held_out, scored
+from detectors.training.loop import Peek, train_epochs
+from detectors.training.options import Options, Watch
+from synthgen.runs.devices import Compute, memory_errors
+from synthgen.runs.folder import RunFolder, below, pack_optimizer, unpack_optimizer
+from synthgen.runs.steps import generator, order
 from synthgen.samples import Image
-from synthgen.training.devices import Compute, memory_errors
-from synthgen.training.folder import RunFolder, below, pack_optimizer, unpack_optimizer
-from synthgen.training.steps import generator, order
 
 _FEATURE_BATCH = 16
 
@@ -38,7 +38,7 @@ class Embedded:
 
     train: FeatureCache
     watched: FeatureCache
-    images: tuple[Kept, ...]
+    images: tuple[HeldOutImage, ...]
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def embed(model: PBAS, data: TrainingData, compute: Compute, options: Options, f
     watched = FeatureCache(len(kept), shape, compute.device, options.cache, folder)
     try:
         with memory_errors("while embedding"):
-            fill(train, model, (data.reading.fit(one.pixels) for one in data.normals), compute)
+            fill(train, model, (data.preprocessing.fit(one.pixels) for one in data.normals), compute)
             fill(watched, model, (one.image for one in kept), compute)
         yield Embedded(train, watched, kept)
     finally:
@@ -85,7 +85,7 @@ def train(
 
 
 class _Training:
-    """One training in the works, see `detectors.epochs.Work`."""
+    """One training in the works, see `detectors.training.loop.Work`."""
 
     def __init__(self, model: PBAS, embedded: Embedded, options: Options) -> None:
         self.model, self.config, self.options, self.embedded = model, model.config, options, embedded
@@ -170,13 +170,16 @@ def make_optimizers(head: Head, config: PBASConfig) -> list[torch.optim.Optimize
     """Adam for the projector; Adam or AdamW for the discriminator, each with its decay."""
     decay = config.projector_decay + config.shared_decay
     optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Adam(head.projector.parameters(), config.projector_rate, weight_decay=decay, fused=True)
+        torch.optim.Adam(head.projector.parameters(), config.projector_learning_rate, weight_decay=decay, fused=True)
     ]
     if head.discriminator is not None:
         kind = torch.optim.AdamW if config.discriminator_optimizer == "adamw" else torch.optim.Adam
         optimizers.append(
             kind(
-                head.discriminator.parameters(), config.discriminator_rate, weight_decay=config.discriminator_decay, fused=True
+                head.discriminator.parameters(),
+                config.discriminator_learning_rate,
+                weight_decay=config.discriminator_decay,
+                fused=True,
             )
         )
     return optimizers

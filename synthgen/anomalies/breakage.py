@@ -17,21 +17,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.anomalies.appearance import LUMA, Coat, draw_light, draw_tint, lit, odds_of, paint, signed_contrast, soften
-from synthgen.anomalies.blending import clip_box, finish
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    PositiveRange,
-    RelativeRange,
-    Rendered,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)  # fmt: skip
-from synthgen.anomalies.shapes import Field, Points, blotch_noise, box_around, filled, jagged_outline
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.contract import AnomalyType, PositiveRange, RelativeRange, TypeSettings
+from synthgen.painting.appearance import LUMA, Coat, draw_light, draw_tint, lit, paint, signed_contrast, soften
+from synthgen.painting.blending import clip_box, finish
+from synthgen.painting.draws import log_uniform, seed, uniform, weighted_choice
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.shapes import Field, Points, blotch_noise, box_around, filled, jagged_outline
+from synthgen.painting.surface import Surface
 from synthgen.samples import Box, Mask
 
 _VARIANTS = {"chip": 0.3, "hole": 0.2, "fracture": 0.3, "peel": 0.2}
@@ -91,16 +83,16 @@ class BreakParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: BreakSettings) -> BreakParams:
-    """Parameters of one break on this subject."""
-    variant = odds_of(rng, _VARIANTS if subject.material != "fabric" else _OF_FABRIC)
-    y, x = subject.edge_place(rng) if variant == "chip" else subject.structured_place(rng, 0.6)
-    scale = subject.scale
-    radius = max(log_uniform(rng, settings.size_range) * subject.diameter(y, x), 6 * scale)
+def draw(rng: np.random.Generator, surface: Surface, settings: BreakSettings) -> BreakParams:
+    """Parameters of one break on this surface."""
+    variant = weighted_choice(rng, _VARIANTS if surface.material != "fabric" else _OF_FABRIC)
+    y, x = surface.edge_place(rng) if variant == "chip" else surface.structured_place(rng, 0.6)
+    scale = surface.scale
+    radius = max(log_uniform(rng, settings.size_range) * surface.diameter(y, x), 6 * scale)
     if variant == "hole":
         radius = min(radius, 50 * scale)
     bright = {"chip": 0.25, "hole": 0.1, "fracture": 0.6, "peel": 0.5}[variant]
-    contrast = signed_contrast(rng, subject, (y, x), settings.contrast_range, bright, min(radius, 30 * scale))
+    contrast = signed_contrast(rng, surface, (y, x), settings.contrast_range, bright, min(radius, 30 * scale))
     return BreakParams(
         style=settings.style,
         variant=variant,
@@ -109,69 +101,69 @@ def draw(rng: np.random.Generator, subject: Subject, settings: BreakSettings) ->
         elongation=log_uniform(rng, settings.elongation_range),
         turn=uniform(rng, (0, np.pi)),
         contrast=contrast,
-        tint=draw_tint(rng, subject, (y, x), radius),
+        tint=draw_tint(rng, surface, (y, x), radius),
         keep=uniform(rng, (0.0, 0.8) if variant != "fracture" else (0.3, 1.2)),
-        rough=0.0 if variant == "peel" else _roughness(rng, subject, (y, x), contrast),
+        rough=0.0 if variant == "peel" else _roughness(rng, surface, (y, x), contrast),
         wall=round(uniform(rng, (1.5, 7.0)) * scale, 3),
         relief=round(max(abs(contrast), 15) * uniform(rng, (0.3, 1.0)), 3),
         facets=int(rng.integers(3, 12)),
         spread=round(max(abs(contrast), 20) * uniform(rng, (0.4, 1.2)), 3),
-        light=draw_light(rng, subject),
+        light=draw_light(rng, surface),
         noise_seed=seed(rng),
     )
 
 
-def _roughness(rng: np.random.Generator, subject: Subject, place: tuple[int, int], contrast: float) -> float:
+def _roughness(rng: np.random.Generator, surface: Surface, place: tuple[int, int], contrast: float) -> float:
     """Gray levels of a fracture face's grain: about as strong as the surface's own, and some even on a smooth one."""
-    beside = min(subject.texture_around(*place, 30 * subject.scale), _ROUGHEST)
+    beside = min(surface.texture_around(*place, 30 * surface.scale), _ROUGHEST)
     return round(max(beside, 0.12 * abs(contrast)) * uniform(rng, (0.2, 1.0)), 3)
 
 
-def render_one(subject: Subject, params: BreakParams) -> Rendered:
+def render_one(surface: Surface, params: BreakParams) -> Rendered:
     """The pixels that a break changes."""
     rng = np.random.default_rng(params.noise_seed)
     outlines = [jagged_outline(rng, params.centre, params.radius, params.elongation, params.turn)]
-    off_the_edge = _comes_off_the_edge(subject, params, outlines[0])
+    off_the_edge = _comes_off_the_edge(surface, params, outlines[0])
     if off_the_edge:
-        outlines = _outwards(subject, params, outlines[0])
-    box = box_around(np.concatenate(outlines), 5 + params.wall, subject.foreground.shape)
+        outlines = _outwards(surface, params, outlines[0])
+    box = box_around(np.concatenate(outlines), 5 + params.wall, surface.foreground.shape)
     y0, x0, y1, x1 = box
     if not y1:
         return NOTHING
-    cover = soften(subject, filled(outlines, box))
-    fg = subject.foreground[y0:y1, x0:x1]
+    cover = soften(surface, filled(outlines, box))
+    fg = surface.foreground[y0:y1, x0:x1]
     if off_the_edge:
-        return _chip(rng, subject, params, box, cover, fg)
+        return _chip(rng, surface, params, box, cover, fg)
     body = (cover >= 0.5).astype(np.uint8) & fg
     light = _walls(cover, params)
     change: Field | float = params.contrast
     if params.variant == "fracture":
-        change = _facets(rng, subject, params, box)
+        change = _facets(rng, surface, params, box)
         light = light * np.float32(0.5)
     elif params.variant in ("hole", "chip"):
         change = np.float32(params.contrast) * (
             1 + np.float32(0.2) * blotch_noise(rng, cover.shape, max(0.6 * params.radius, 3))
         )
     if params.rough:
-        change = change + np.float32(params.rough) * blotch_noise(rng, cover.shape, max(_ROUGH_CELL * subject.scale, 2), 2)
-    coat = Coat(cover, change, params.tint, params.keep, 9 * subject.scale, light)
-    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), body, fg)
+        change = change + np.float32(params.rough) * blotch_noise(rng, cover.shape, max(_ROUGH_CELL * surface.scale, 2), 2)
+    coat = Coat(cover, change, params.tint, params.keep, 9 * surface.scale, light)
+    return finish(surface.pixels, box, paint(surface, box, coat, params.noise_seed), body, fg)
 
 
-def _comes_off_the_edge(subject: Subject, params: BreakParams, outline: Points) -> bool:
+def _comes_off_the_edge(surface: Surface, params: BreakParams, outline: Points) -> bool:
     """Whether a piece comes off the edge of the object: a chip, or a hole that reaches there, where something lies behind."""
-    if params.variant not in ("chip", "hole") or subject.foreground.all():
+    if params.variant not in ("chip", "hole") or surface.foreground.all():
         return False
-    rows, columns = np.clip(np.rint(outline), 0, np.array(subject.foreground.shape) - 1).astype(int).T
-    return params.variant == "chip" or bool((subject.foreground[rows, columns] == 0).mean() > _OUTSIDE)
+    rows, columns = np.clip(np.rint(outline), 0, np.array(surface.foreground.shape) - 1).astype(int).T
+    return params.variant == "chip" or bool((surface.foreground[rows, columns] == 0).mean() > _OUTSIDE)
 
 
-def _outwards(subject: Subject, params: BreakParams, outline: Points) -> list[Points]:
+def _outwards(surface: Surface, params: BreakParams, outline: Points) -> list[Points]:
     """The outline (y, x) and copies of it farther out of the object: no rim stays without what held it."""
     reach = max(params.radius, 3)
     y, x = params.centre
-    y0, x0, y1, x1 = clip_box(y - reach, x - reach, y + reach + 1, x + reach + 1, subject.foreground.shape)
-    inside = np.argwhere(subject.foreground[y0:y1, x0:x1])
+    y0, x0, y1, x1 = clip_box(y - reach, x - reach, y + reach + 1, x + reach + 1, surface.foreground.shape)
+    inside = np.argwhere(surface.foreground[y0:y1, x0:x1])
     if not len(inside):
         return [outline]
     out = np.asarray(params.centre) - (y0, x0) - inside.mean(0)
@@ -180,14 +172,14 @@ def _outwards(subject: Subject, params: BreakParams, outline: Points) -> list[Po
     return [outline + step * out / max(float(np.hypot(*out)), 1e-6) for step in steps]
 
 
-def _chip(rng: np.random.Generator, subject: Subject, params: BreakParams, box: Box, cover: Field, fg: Mask) -> Rendered:
+def _chip(rng: np.random.Generator, surface: Surface, params: BreakParams, box: Box, cover: Field, fg: Mask) -> Rendered:
     """The background where the object's edge was, and a strip of fracture face along the cut."""
     y0, x0, y1, x1 = box
-    before = subject.pixels[y0:y1, x0:x1].astype(np.float32)
-    around = subject.around[y0:y1, x0:x1]
-    cover = np.where(_splinters(subject, fg, cover), np.float32(1), cover)
+    before = surface.pixels[y0:y1, x0:x1].astype(np.float32)
+    around = surface.around[y0:y1, x0:x1]
+    cover = np.where(_splinters(surface, fg, cover), np.float32(1), cover)
     gone = cover * fg
-    out = before + (cover * around)[..., None] * (subject.plate[y0:y1, x0:x1].astype(np.float32) - before)
+    out = before + (cover * around)[..., None] * (surface.plate[y0:y1, x0:x1].astype(np.float32) - before)
     side = 2 * round(params.wall) + 1
     inner = np.asarray(cv2.blur(gone, (side, side)), np.float32)
     face = np.clip(2 * inner, 0, 1) * (1 - cover) * fg
@@ -199,10 +191,10 @@ def _chip(rng: np.random.Generator, subject: Subject, params: BreakParams, box: 
     body = (gone >= 0.5).astype(np.uint8)
     if not body.any():
         return NOTHING
-    return finish(subject.pixels, box, changed, body, around)
+    return finish(surface.pixels, box, changed, body, around)
 
 
-def _splinters(subject: Subject, fg: Mask, cover: Field) -> NDArray[np.bool_]:
+def _splinters(surface: Surface, fg: Mask, cover: Field) -> NDArray[np.bool_]:
     """(h, w): what the cut has parted from all of the object that goes on beyond the window, and its soft rim."""
     rest = fg & (cover < 0.95).astype(np.uint8)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=4)
@@ -212,7 +204,7 @@ def _splinters(subject: Subject, fg: Mask, cover: Field) -> NDArray[np.bool_]:
     if len(loose) > 1:
         loose[1 + int(area[1:].argmax())] = False
     splinters = loose[labels].astype(np.uint8)
-    return np.asarray((subject.with_rim(splinters) > 0) & ((rest & (1 - splinters)) == 0))
+    return np.asarray((surface.with_rim(splinters) > 0) & ((rest & (1 - splinters)) == 0))
 
 
 def _walls(cover: Field, params: BreakParams) -> Field:
@@ -223,7 +215,7 @@ def _walls(cover: Field, params: BreakParams) -> Field:
     return np.asarray(np.float32(params.relief) * slope, np.float32)
 
 
-def _facets(rng: np.random.Generator, subject: Subject, params: BreakParams, box: Box) -> Field:
+def _facets(rng: np.random.Generator, surface: Surface, params: BreakParams, box: Box) -> Field:
     """(h, w) float32 gray levels: the faces of a brittle fracture, cells around random points, each with a slope of its own.
 
     They are lighter or darker than the surface, but for their ridges never black or white: there is room for their grain.
@@ -236,7 +228,7 @@ def _facets(rng: np.random.Generator, subject: Subject, params: BreakParams, box
     second, out = nearest.copy(), np.zeros_like(nearest)
     stretch, turn = rng.uniform(1.0, 2.5), rng.uniform(0, np.pi)  # faces are long in the direction the crack ran
     along, across = columns * np.cos(turn) + rows * np.sin(turn), (rows * np.cos(turn) - columns * np.sin(turn)) * stretch
-    palette = subject.palette.astype(np.float32) @ LUMA
+    palette = surface.palette.astype(np.float32) @ LUMA
     mean = float(palette.mean())
     for _ in range(params.facets):
         py, px = rng.normal(0, 0.5 * reach, 2)
@@ -250,13 +242,13 @@ def _facets(rng: np.random.Generator, subject: Subject, params: BreakParams, box
         np.minimum(second, np.maximum(distance, nearest), out=second)
         np.copyto(nearest, distance, where=closer)
         np.copyto(out, np.float32(level) + np.float32(ky) * rows + np.float32(kx) * columns, where=closer)
-    surface = subject.brightness_around(*params.centre, reach)
-    room = np.float32(min(_ROOM, surface, 255 - surface) + 1)
-    low, high = np.float32(room - surface), np.float32(255 - room - surface)
+    brightness = surface.brightness_around(*params.centre, reach)
+    room = np.float32(min(_ROOM, brightness, 255 - brightness) + 1)
+    low, high = np.float32(room - brightness), np.float32(255 - room - brightness)
     out = np.asarray(out + np.float32(params.contrast), np.float32)
     # beyond these ends the rest is squeezed into half the room
     out = np.clip(out, low, high) + room / 2 * np.tanh((out - np.clip(out, low, high)) / room)
-    ridge = np.exp(-np.square((np.sqrt(second) - np.sqrt(nearest)) / np.float32(1.5 + subject.softness)))
+    ridge = np.exp(-np.square((np.sqrt(second) - np.sqrt(nearest)) / np.float32(1.5 + surface.softness)))
     return np.asarray(out + np.float32(0.5 * params.spread) * ridge, np.float32)
 
 

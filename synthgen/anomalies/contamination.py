@@ -13,31 +13,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthgen.anomalies.appearance import LUMA, Coat, draw_light, draw_tint, lit, odds_of, paint, signed_contrast, soften
-from synthgen.anomalies.blending import finish
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    CountRange,
-    PositiveRange,
-    RelativeRange,
-    Rendered,
-    Share,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)  # fmt: skip
-from synthgen.anomalies.shapes import (
-    Field,
-    Points,
-    blotch_noise,
-    box_around,
-    filled,
-    jagged_outline,
-    ribbon,
-)  # fmt: skip
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.contract import AnomalyType, CountRange, PositiveRange, RelativeRange, Share, TypeSettings
+from synthgen.painting.appearance import LUMA, Coat, draw_light, draw_tint, lit, paint, signed_contrast, soften
+from synthgen.painting.blending import finish
+from synthgen.painting.draws import log_uniform, seed, uniform, weighted_choice
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.shapes import Field, Points, blotch_noise, box_around, filled, jagged_outline, ribbon
+from synthgen.painting.surface import Surface
 
 _VARIANTS = {"fibre": 0.3, "flake": 0.3, "crumb": 0.2, "drop": 0.2}
 
@@ -91,12 +73,12 @@ class ContaminationParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: ContaminationSettings) -> ContaminationParams:
-    """Parameters of one foreign body on this subject."""
-    variant = odds_of(rng, _VARIANTS)
-    y, x = subject.structured_place(rng, 0.3)
-    scale = subject.scale
-    radius = max(log_uniform(rng, settings.size_range) * subject.diameter(y, x), 4 * scale)
+def draw(rng: np.random.Generator, surface: Surface, settings: ContaminationSettings) -> ContaminationParams:
+    """Parameters of one foreign body on this surface."""
+    variant = weighted_choice(rng, _VARIANTS)
+    y, x = surface.structured_place(rng, 0.3)
+    scale = surface.scale
+    radius = max(log_uniform(rng, settings.size_range) * surface.diameter(y, x), 4 * scale)
     if variant == "crumb":
         radius = max(0.4 * radius, 3 * scale)
     if variant == "fibre":
@@ -109,8 +91,8 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ContaminationSett
         elongation = log_uniform(rng, (1.0, 3.0)) if variant == "flake" else uniform(rng, (1.0, 1.4))
         bodies.append((y + away * np.sin(around), x + away * np.cos(around), size, elongation, rng.uniform(0, np.pi)))
     width = max(log_uniform(rng, settings.width_px_range) * scale, 1.5)
-    contrast = signed_contrast(rng, subject, (y, x), settings.contrast_range, settings.bright_share, min(radius, 30 * scale))
-    tint = draw_tint(rng, subject, (y, x), min(radius, 30 * scale), 0.25)
+    contrast = signed_contrast(rng, surface, (y, x), settings.contrast_range, settings.bright_share, min(radius, 30 * scale))
+    tint = draw_tint(rng, surface, (y, x), min(radius, 30 * scale), 0.25)
     r, g, b = (round(contrast + value, 3) for value in tint)
     return ContaminationParams(
         style=settings.style,
@@ -120,28 +102,28 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ContaminationSett
         width=width,
         shift=(r, g, b),
         opacity=uniform(rng, (0.35, 0.8)) if variant == "drop" else uniform(rng, (0.85, 1.0)),
-        grain=round(float(subject.grain) * uniform(rng, (0.8, 3.0)), 3),
+        grain=round(float(surface.grain) * uniform(rng, (0.8, 3.0)), 3),
         relief=uniform(rng, (10, 60)),
-        light=draw_light(rng, subject),
+        light=draw_light(rng, surface),
         shadow=round(uniform(rng, (0.5, 5.0)) * scale, 3),
-        dark=round(subject.brightness_around(y, x, radius) * uniform(rng, (0.0, 0.35)), 3),
+        dark=round(surface.brightness_around(y, x, radius) * uniform(rng, (0.0, 0.35)), 3),
         noise_seed=seed(rng),
     )
 
 
-def render_one(subject: Subject, params: ContaminationParams) -> Rendered:
+def render_one(surface: Surface, params: ContaminationParams) -> Rendered:
     """The pixels that a foreign body changes."""
     rng = np.random.default_rng(params.noise_seed)
     outlines = _outlines(rng, params)
-    box = box_around(np.concatenate(outlines), 4 + 2 * params.shadow, subject.foreground.shape)
+    box = box_around(np.concatenate(outlines), 4 + 2 * params.shadow, surface.foreground.shape)
     y0, x0, y1, x1 = box
     if not y1:
         return NOTHING
-    cover = soften(subject, filled(outlines, box))
+    cover = soften(surface, filled(outlines, box))
     light = _shadow(cover, params)
     # one colour wherever it lies: the change makes up for the surface under it
-    before = np.asarray(cv2.blur(subject.pixels[y0:y1, x0:x1], (3, 3)), np.float32)
-    colour = subject.colour_around(*params.centre, max(min(params.bodies[0][2], 30 * subject.scale), 2)) + params.shift
+    before = np.asarray(cv2.blur(surface.pixels[y0:y1, x0:x1], (3, 3)), np.float32)
+    colour = surface.colour_around(*params.centre, max(min(params.bodies[0][2], 30 * surface.scale), 2)) + params.shift
     own = _surface(rng, cover, params)
     light += own * cover
     brightness = before @ LUMA
@@ -150,17 +132,17 @@ def render_one(subject: Subject, params: ContaminationParams) -> Rendered:
     if params.variant == "drop":
         change *= np.float32(0.4)  # the surface shines through
     r, g, b = (float(value) for value in tint)
-    hides = _hides(subject, params)
+    hides = _hides(surface, params)
     coat = Coat(cover * np.float32(params.opacity), change, (r, g, b) if hides else (0.0, 0.0, 0.0), 0.0, 3, light, hides=hides)
     body = (cover >= 0.5).astype(np.uint8)
     wets = params.variant == "drop"
-    changed = paint(subject, box, coat, params.noise_seed, overhangs=not wets)
-    return finish(subject.pixels, box, changed, body, subject.foreground[y0:y1, x0:x1] if wets else None)
+    changed = paint(surface, box, coat, params.noise_seed, overhangs=not wets)
+    return finish(surface.pixels, box, changed, body, surface.foreground[y0:y1, x0:x1] if wets else None)
 
 
-def _hides(subject: Subject, params: ContaminationParams) -> bool:
+def _hides(surface: Surface, params: ContaminationParams) -> bool:
     """Whether the body's own colour replaces the surface's; a gray picture has none, and a drop takes on what is under it."""
-    return not subject.is_gray and params.variant != "drop"
+    return not surface.is_gray and params.variant != "drop"
 
 
 def _outlines(rng: np.random.Generator, params: ContaminationParams) -> list[Points]:

@@ -1,7 +1,7 @@
 """What every anomaly type offers: settings a user may set, parameters that hold all randomness, and a pure rendering.
 
 A type lives in one file and ends with one `AnomalyType`. `draw` turns settings and random numbers into parameters;
-`render` turns a subject and parameters into changed pixels, always the same ones. So a sample can be made again from the
+`render` turns a surface and parameters into changed pixels, always the same ones. So a sample can be made again from the
 parameters stored with it, and whether it is made in memory or on disk does not matter.
 """
 
@@ -10,11 +10,10 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from synthgen.anomalies.subject import Subject
-from synthgen.samples import Box, Image, Mask
+from synthgen.painting.rendered import Rendered
+from synthgen.painting.surface import Surface
 
 Style = Literal["realistic", "paper"]
 Strength = Literal["subtle", "normal", "strong"]
@@ -65,29 +64,6 @@ class TypeSettings(BaseModel):
     style: Style = "realistic"
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """Changed pixels.
-
-    Attributes:
-        box: (y0, x0, y1, x1), half-open; outside it nothing changed. The empty box means that nothing changed at all.
-        patch: (y1 - y0, x1 - x0, 3) uint8 RGB, the new pixels of the box.
-        mask: (y1 - y0, x1 - x0) uint8 {0, 1}, a subset of the pixels that changed.
-        refused: why it is no anomaly to learn from, where the type itself can tell; else empty.
-        generated, difference: of edge edits, see `Sample`.
-    """
-
-    box: Box
-    patch: Image
-    mask: Mask
-    refused: str = ""
-    generated: Image | None = None
-    difference: NDArray[np.uint8] | None = None
-
-
-NOTHING = Rendered((0, 0, 0, 0), np.zeros((0, 0, 3), np.uint8), np.zeros((0, 0), np.uint8))
-
-
 @dataclass(frozen=True)
 class AnomalyType:
     """One kind of anomaly.
@@ -98,8 +74,8 @@ class AnomalyType:
         settings: model of what a user may set.
         strengths: settings of each strength, by name.
         params: frozen dataclass of plain numbers, strings and tuples: all the randomness of a sample.
-        draw: (rng, subject, settings) -> params.
-        render_one: (subject, params) -> changed pixels; pure.
+        draw: (rng, surface, settings) -> params.
+        render_one: (surface, params) -> changed pixels; pure.
         smallest_contrast: mean change in gray levels below which nobody would see it, and it is drawn again.
         contrast_over_texture: the same over the local standard deviation of the brightness, which hides small changes; less
             for what is large enough to be seen by its boundary.
@@ -113,11 +89,11 @@ class AnomalyType:
     settings: type[TypeSettings]
     strengths: Mapping[str, Mapping[str, Any]]
     params: type
-    draw: Callable[[np.random.Generator, Subject, Any], Any]
-    render_one: Callable[[Subject, Any], Rendered]
+    draw: Callable[[np.random.Generator, Surface, Any], Any]
+    render_one: Callable[[Surface, Any], Rendered]
     largest_share: float = 0.2
     smallest_contrast: float = 6.0
-    render_many: Callable[[Sequence[Subject], Sequence[Any]], list[Rendered]] | None = None
+    render_many: Callable[[Sequence[Surface], Sequence[Any]], list[Rendered]] | None = None
     edits_edges: bool = False
     contrast_over_texture: float = 1.5
 
@@ -134,11 +110,11 @@ class AnomalyType:
         """
         return self.settings(**{"style": style, **self.strengths[strength], **overrides})
 
-    def render(self, subjects: Sequence[Subject], params: Sequence[Any]) -> list[Rendered]:
-        """Changed pixels of a batch, one for each pair of subject and parameters."""
+    def render(self, surfaces: Sequence[Surface], params: Sequence[Any]) -> list[Rendered]:
+        """Changed pixels of a batch, one for each pair of surface and parameters."""
         if self.render_many is not None:
-            return self.render_many(subjects, params)
-        return [self.render_one(subject, one) for subject, one in zip(subjects, params, strict=True)]
+            return self.render_many(surfaces, params)
+        return [self.render_one(surface, one) for surface, one in zip(surfaces, params, strict=True)]
 
     def to_json(self, params: Any) -> dict[str, Any]:
         """Parameters as JSON types."""
@@ -155,19 +131,3 @@ def _lists(value: Any) -> Any:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-def log_uniform(rng: np.random.Generator, bounds: tuple[float, float], digits: int = 4) -> float:
-    """A number between positive bounds whose logarithm is uniform: small and large orders get the same share."""
-    low, high = np.log(bounds[0]), np.log(bounds[1])
-    return round(float(np.exp(low + (high - low) * rng.random())), digits)
-
-
-def uniform(rng: np.random.Generator, bounds: tuple[float, float], digits: int = 4) -> float:
-    """A number between the bounds, rounded: parameters are stored as they are used."""
-    return round(float(bounds[0] + (bounds[1] - bounds[0]) * rng.random()), digits)
-
-
-def seed(rng: np.random.Generator) -> int:
-    """A seed for the details that rendering works out by itself (the path of a crack, a noise field)."""
-    return int(rng.integers(2**32))

@@ -16,23 +16,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.anomalies.appearance import above_texture, draw_light
-from synthgen.anomalies.blending import clip_box, drop_specks, finish, odd
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    CountRange,
-    PositiveRange,
-    RelativeRange,
-    Rendered,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)
+from synthgen.anomalies.contract import AnomalyType, CountRange, PositiveRange, RelativeRange, TypeSettings
 from synthgen.anomalies.materials import MODES, Mode, draw_mode
-from synthgen.anomalies.noise import fractal_noise, noise_std, permutation
-from synthgen.anomalies.subject import Subject
+from synthgen.painting.appearance import above_texture, draw_light
+from synthgen.painting.blending import clip_box, drop_specks, finish, odd_size
+from synthgen.painting.draws import log_uniform, seed, uniform
+from synthgen.painting.noise import fractal_noise, noise_std, permutation
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.surface import Surface
 from synthgen.samples import Box, Mask
 
 Field = NDArray[np.float32]
@@ -87,32 +78,32 @@ class CorrosionParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: CorrosionSettings) -> CorrosionParams:
-    """Parameters of one cluster on this subject."""
+def draw(rng: np.random.Generator, surface: Surface, settings: CorrosionSettings) -> CorrosionParams:
+    """Parameters of one cluster on this surface."""
     paper = settings.style == "paper"
-    name = draw_mode(rng, subject.material)
+    name = draw_mode(rng, surface.material)
     mode = MODES[name]
-    y, x = subject.place(rng)
-    diameter = subject.diameter(y, x)
-    radius = max(log_uniform(rng, settings.size_range) * diameter, 3 * subject.scale)
-    patches = _polygon_centres(rng, subject, settings, (y, x), radius) if paper else _cluster(rng, settings, (y, x), radius)
-    contrast = _signed_contrast(rng, subject, (y, x), radius, mode, settings)
-    tint = _tint(rng, subject, mode)
+    y, x = surface.place(rng)
+    diameter = surface.diameter(y, x)
+    radius = max(log_uniform(rng, settings.size_range) * diameter, 3 * surface.scale)
+    patches = _polygon_centres(rng, surface, settings, (y, x), radius) if paper else _cluster(rng, settings, (y, x), radius)
+    contrast = _signed_contrast(rng, surface, (y, x), radius, mode, settings)
+    tint = _tint(rng, surface, mode)
     return CorrosionParams(
         style=settings.style,
         mode=name,
         patches=patches,
-        cell=round(512 * subject.scale / uniform(rng, (12, 40)) if paper else radius * uniform(rng, (0.35, 0.9)), 4),
+        cell=round(512 * surface.scale / uniform(rng, (12, 40)) if paper else radius * uniform(rng, (0.35, 0.9)), 4),
         ragged=uniform(rng, (0.15, 0.4)),
         contrast=contrast,
         tint=tint,
         desaturation=uniform(rng, mode.desaturation),
         detail=uniform(rng, mode.detail),
         opacity=uniform(rng, (0.75, 1.0)),
-        light=draw_light(rng, subject),
-        grow_steps=max(round(rng.integers(4, 16) * subject.scale), 1) if paper else 0,
+        light=draw_light(rng, surface),
+        grow_steps=max(round(rng.integers(4, 16) * surface.scale), 1) if paper else 0,
         grow_chance=uniform(rng, (0.2, 0.6)) if paper else 0.0,
-        break_band=max(round(rng.integers(2, 7) * subject.scale), 1) if paper and rng.random() < 0.7 else 0,
+        break_band=max(round(rng.integers(2, 7) * surface.scale), 1) if paper and rng.random() < 0.7 else 0,
         break_sigma=uniform(rng, (0.0, 1.25)),
         noise_seed=seed(rng),
     )
@@ -134,7 +125,7 @@ def _cluster(
 
 
 def _polygon_centres(
-    rng: np.random.Generator, subject: Subject, settings: CorrosionSettings, first: tuple[int, int], radius: float
+    rng: np.random.Generator, surface: Surface, settings: CorrosionSettings, first: tuple[int, int], radius: float
 ) -> tuple[tuple[float, float, float], ...]:
     """(y, x, radius) of Algorithm 4's polygons: anywhere on the foreground; with probability 1 - p_overlap apart."""
     count = int(rng.integers(settings.count_range[0], settings.count_range[1] + 1))
@@ -144,7 +135,7 @@ def _polygon_centres(
         size = round(radius * rng.uniform(0.5, 1.0), 2)
         apart = rng.random() > p_overlap
         for _ in range(10):
-            y, x = subject.place(rng)
+            y, x = surface.place(rng)
             if not apart or all(np.hypot(y - py, x - px) > size + pr for py, px, pr in patches):
                 patches.append((float(y), float(x), size))
                 break
@@ -152,60 +143,60 @@ def _polygon_centres(
 
 
 def _signed_contrast(
-    rng: np.random.Generator, subject: Subject, centre: tuple[int, int], radius: float, mode: Mode, settings: CorrosionSettings
+    rng: np.random.Generator, surface: Surface, centre: tuple[int, int], radius: float, mode: Mode, settings: CorrosionSettings
 ) -> float:
     """Gray levels by which the mean brightness changes, with the sign that the surface has room for."""
     reach = max(int(radius), 2)
-    (y, x), luma = centre, subject.luma
-    surface = float(luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
+    (y, x), luma = centre, surface.luma
+    brightness = float(luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
     # on a restless surface less would not be seen
-    contrast = max(log_uniform(rng, settings.contrast_range), above_texture(subject, (y, x), reach, 1.8))
+    contrast = max(log_uniform(rng, settings.contrast_range), above_texture(surface, (y, x), reach, 1.8))
     bright = rng.random() < mode.bright
-    if not bright and surface - contrast < 6:
-        bright = surface < 50
-    if bright and surface + contrast > 250:
+    if not bright and brightness - contrast < 6:
+        bright = brightness < 50
+    if bright and brightness + contrast > 250:
         bright = False
-    return contrast if bright else -round(min(contrast, max(surface - 3, 1)), 4)
+    return contrast if bright else -round(min(contrast, max(brightness - 3, 1)), 4)
 
 
-def _tint(rng: np.random.Generator, subject: Subject, mode: Mode) -> tuple[float, float, float]:
+def _tint(rng: np.random.Generator, surface: Surface, mode: Mode) -> tuple[float, float, float]:
     """A move in RGB towards the material's hue, no farther than the surface's own colours go."""
     direction = np.array(mode.tints[int(rng.integers(len(mode.tints)))])
-    amount = min(uniform(rng, mode.tint), subject.chroma)
+    amount = min(uniform(rng, mode.tint), surface.chroma)
     r, g, b = (round(float(v), 3) for v in direction * amount)
     return r, g, b
 
 
-def render_one(subject: Subject, params: CorrosionParams) -> Rendered:
+def render_one(surface: Surface, params: CorrosionParams) -> Rendered:
     """The pixels a cluster changes."""
     patches = np.array(params.patches)
     reach = patches[:, 2] * (1.45 + params.ragged) + params.grow_steps + 3
     box = clip_box(
         (patches[:, 0] - reach).min(), (patches[:, 1] - reach).min(),
-        (patches[:, 0] + reach).max() + 1, (patches[:, 1] + reach).max() + 1, subject.luma.shape[:2],
+        (patches[:, 0] + reach).max() + 1, (patches[:, 1] + reach).max() + 1, surface.luma.shape[:2],
     )  # fmt: skip
     y0, x0, y1, x1 = box
-    fg = subject.foreground[y0:y1, x0:x1]
+    fg = surface.foreground[y0:y1, x0:x1]
     rng = np.random.default_rng(params.noise_seed)
     table = permutation(rng)
     mode = MODES[params.mode]
     if params.style == "paper":
-        body = paper_mask(rng, table, params, box, fg, subject.scale)
+        body = paper_mask(rng, table, params, box, fg, surface.scale)
         depth = np.minimum(cv2.distanceTransform(body, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) / patches[0, 2], 1)
         coverage = body.astype(np.float32)
     else:
         depth = _depth(table, params, box)
         coverage = np.clip((depth + 0.5 * mode.softness) / mode.softness, 0, 1)
         body = (coverage >= 0.5).astype(np.uint8) & fg
-        coverage = subject.faded(box, coverage)
+        coverage = surface.faded_by_alpha(box, coverage)
     if not body.any():
         return NOTHING
-    cell = max(params.cell * 0.6, 6 * subject.scale, 2)
+    cell = max(params.cell * 0.6, 6 * surface.scale, 2)
     octaves = _octaves(cell, 3)
     texture = fractal_noise(body.shape, cell, table, octaves, 0.6, (y0 + 4096, x0 + 4096))
     texture /= np.float32(noise_std(octaves, 0.6))
-    changed = _paint(subject, params, mode, box, depth.astype(np.float32), coverage.astype(np.float32), texture, rng)
-    return finish(subject.pixels, box, changed, body, fg)
+    changed = _paint(surface, params, mode, box, depth.astype(np.float32), coverage.astype(np.float32), texture, rng)
+    return finish(surface.pixels, box, changed, body, fg)
 
 
 def _depth(table: NDArray[np.uint8], params: CorrosionParams, box: Box) -> Field:
@@ -232,15 +223,15 @@ def _octaves(cell: float, most: int) -> int:
 
 
 def _paint(
-    subject: Subject, params: CorrosionParams, mode: Mode, box: Box, depth: Field, coverage: Field, texture: Field,
+    surface: Surface, params: CorrosionParams, mode: Mode, box: Box, depth: Field, coverage: Field, texture: Field,
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:  # fmt: skip
     """(h, w, 3) uint8: the window with the new material on it. Worked out on the covered pixels alone."""
     y0, x0, y1, x1 = box
-    before = subject.pixels[y0:y1, x0:x1]
+    before = surface.pixels[y0:y1, x0:x1]
     at = np.flatnonzero(coverage.ravel() > 0)
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
-    smooth = subject.surface(box, odd(7 * subject.scale)).reshape(-1, 3)[at].astype(np.float32)
+    smooth = surface.smooth(box, odd_size(7 * surface.scale)).reshape(-1, 3)[at].astype(np.float32)
     n, inside = texture.ravel()[at], depth.ravel()[at]
     weight = np.clip(1.2 * n + 0.3, 0.12, 1.6) if mode.pits else np.clip(1 + mode.variation * n, 0.15, 2)
     weight = weight * (1 + mode.ring * (np.exp(-((inside / 0.18) ** 2)) - 0.4))
@@ -252,7 +243,7 @@ def _paint(
     new += (weight[:, None] * np.array(params.tint, np.float32)) * np.float32(params.opacity)
     if params.desaturation:
         new += params.desaturation * (new.mean(1, keepdims=True) - new)
-    grain = rng.normal(0, max(subject.grain, 0.3), len(at)).astype(np.float32) * (1 - params.detail)
+    grain = rng.normal(0, max(surface.grain, 0.3), len(at)).astype(np.float32) * (1 - params.detail)
     new += params.detail * (pixels - smooth) + grain[:, None]
     alpha = (coverage.ravel()[at] * params.opacity)[:, None]
     changed = before.copy().reshape(-1, 3)
@@ -283,7 +274,7 @@ def paper_mask(
     for _ in range(params.grow_steps):
         rim = np.flatnonzero((np.asarray(cv2.dilate(mask, square), np.uint8) & fg) > mask)
         mask.ravel()[rim[rng.random(len(rim)) < params.grow_chance]] = 1
-    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((odd(3 * scale),) * 2, np.uint8)), np.uint8) & fg
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((odd_size(3 * scale),) * 2, np.uint8)), np.uint8) & fg
     if params.break_band:
         inner = cv2.erode(mask, np.ones((2 * params.break_band + 1,) * 2, np.uint8))
         noise = fractal_noise(fg.shape, params.cell, table, 1, origin=(y0, x0)) / np.float32(noise_std())

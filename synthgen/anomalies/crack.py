@@ -17,25 +17,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.anomalies.appearance import above_texture, draw_light, recolour
-from synthgen.anomalies.blending import clip_box, finish, odd
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    CountRange,
-    PositiveRange,
-    Range,
-    RelativeRange,
-    Rendered,
-    Share,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)
+from synthgen.anomalies.contract import AnomalyType, CountRange, PositiveRange, Range, RelativeRange, Share, TypeSettings
 from synthgen.anomalies.crack_path import Branch, WalkRules, grow
-from synthgen.anomalies.noise import fractal_noise, noise_std, permutation
-from synthgen.anomalies.subject import Subject
+from synthgen.painting.appearance import above_texture, draw_light, recolour
+from synthgen.painting.blending import clip_box, finish, odd_size
+from synthgen.painting.draws import log_uniform, seed, uniform
+from synthgen.painting.noise import fractal_noise, noise_std, permutation
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.surface import Surface
 from synthgen.samples import Box, Mask
 
 _SUPERSAMPLING = 3
@@ -109,20 +98,20 @@ class CrackParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) -> CrackParams:
-    """Parameters of one crack on this subject."""
+def draw(rng: np.random.Generator, surface: Surface, settings: CrackSettings) -> CrackParams:
+    """Parameters of one crack on this surface."""
     low, high = settings.count_range
     odds = np.array([0.6, 0.3, 0.1] + [0.05] * max(high - 3, 0))[low - 1 : high]
     count = int(rng.choice(np.arange(low, low + len(odds)), p=odds / odds.sum()))
-    places = [subject.place(rng) for _ in range(count)]
-    diameter = subject.diameter(*places[0])
-    scale = subject.scale
+    places = [surface.place(rng) for _ in range(count)]
+    diameter = surface.diameter(*places[0])
+    scale = surface.scale
     step = uniform(rng, (3 * scale, 5 * scale))
     length = max(log_uniform(rng, settings.length_range) * diameter, 28 * scale)
     realistic = settings.style == "realistic"
     branching = uniform(rng, settings.branching_range) * step / scale / 100
     width = log_uniform(rng, (settings.width_px_range[0] * scale, settings.width_px_range[1] * scale))
-    contrast = _signed_contrast(rng, subject, places[0], settings)
+    contrast = _signed_contrast(rng, surface, places[0], settings)
     # a crack is thin against its length, whatever the part; a bright one is a line of bare material, never a band; and what
     # is wide is deep, so that little light comes back from it
     widest = 0.09 * length
@@ -149,7 +138,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: CrackSettings) ->
         fading=uniform(rng, (0.0, 1.0)) if realistic and rng.random() < 0.7 else 0.0,
         face=_wall(rng) if realistic and width > max(_FACE_FROM * scale, _FACE_PIXELS) else 0.0,
         face_shade=round(uniform(rng, (-0.65, -0.2) if rng.random() < 0.7 else (0.1, 0.35)) * abs(contrast), 3),
-        light=draw_light(rng, subject),
+        light=draw_light(rng, surface),
         path_seed=seed(rng),
         noise_seed=seed(rng),
     )
@@ -160,24 +149,24 @@ def _wall(rng: np.random.Generator) -> float:
     return round(uniform(rng, (0.15, 0.45)) * float(rng.choice((-1, 0, 1), p=(0.35, 0.3, 0.35))), 4)
 
 
-def _signed_contrast(rng: np.random.Generator, subject: Subject, place: tuple[int, int], settings: CrackSettings) -> float:
+def _signed_contrast(rng: np.random.Generator, surface: Surface, place: tuple[int, int], settings: CrackSettings) -> float:
     """Gray levels to add in the core. There must be room for them: below a dark surface there is none."""
     y, x = place
-    reach = max(int(12 * subject.scale), 2)
-    surface = float(subject.luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
+    reach = max(int(12 * surface.scale), 2)
+    brightness = float(surface.luma[max(y - reach, 0) : y + reach + 1, max(x - reach, 0) : x + reach + 1].mean())
     # on a restless surface less would not be seen
-    contrast = max(log_uniform(rng, settings.contrast_range), above_texture(subject, place, reach, 2.2))
+    contrast = max(log_uniform(rng, settings.contrast_range), above_texture(surface, place, reach, 2.2))
     bright = rng.random() < settings.bright_share
-    if surface - contrast < 8:
-        bright = bright or surface < 60
-    if bright and surface + contrast > 250:
+    if brightness - contrast < 8:
+        bright = bright or brightness < 60
+    if bright and brightness + contrast > 250:
         bright = False
-    return contrast if bright else -round(min(contrast, max(surface - 4, 1)), 4)
+    return contrast if bright else -round(min(contrast, max(brightness - 4, 1)), 4)
 
 
-def render_one(subject: Subject, params: CrackParams) -> Rendered:
+def render_one(surface: Surface, params: CrackParams) -> Rendered:
     """The pixels a crack changes."""
-    branches = _branches(subject, params)
+    branches = _branches(surface, params)
     if not branches:
         return NOTHING
     longest = max(float(np.hypot(*np.diff(branch.points, axis=0).T).sum()) for branch in branches)
@@ -186,13 +175,13 @@ def render_one(subject: Subject, params: CrackParams) -> Rendered:
     points = np.concatenate([branch.points for branch in branches])
     margin = params.width + 6
     (top, left), (bottom, right) = points.min(0) - margin, points.max(0) + margin + 1
-    box = clip_box(top, left, bottom, right, subject.foreground.shape)
+    box = clip_box(top, left, bottom, right, surface.foreground.shape)
     if params.style == "paper":
-        return _render_paper(subject, params, branches, box)
-    return _render_realistic(subject, params, branches, box)
+        return _render_paper(surface, params, branches, box)
+    return _render_realistic(surface, params, branches, box)
 
 
-def _branches(subject: Subject, params: CrackParams) -> list[Branch]:
+def _branches(surface: Surface, params: CrackParams) -> list[Branch]:
     """The arms; in the realistic style two from each start, in nearly opposite directions."""
     rng = np.random.default_rng(params.path_seed)
     realistic = params.style == "realistic"
@@ -204,20 +193,20 @@ def _branches(subject: Subject, params: CrackParams) -> list[Branch]:
         params.steps, params.step, params.branching, params.stopping, params.jitter, params.wander, params.kink,
         (smallest, np.pi / 4 if not realistic else np.pi / 2.6),
     )  # fmt: skip
-    return grow(rng, starts, rules, subject.foreground)
+    return grow(rng, starts, rules, surface.foreground)
 
 
-def _render_realistic(subject: Subject, params: CrackParams, branches: list[Branch], box: Box) -> Rendered:
+def _render_realistic(surface: Surface, params: CrackParams, branches: list[Branch], box: Box) -> Rendered:
     y0, x0, y1, x1 = box
-    fg = subject.foreground[y0:y1, x0:x1]
-    coverage, face = _coverage(branches, params, subject.softness, box)
-    before = subject.pixels[y0:y1, x0:x1]
-    reach = odd(2 + params.width * 0.5)
+    fg = surface.foreground[y0:y1, x0:x1]
+    coverage, face = _coverage(branches, params, surface.softness, box)
+    before = surface.pixels[y0:y1, x0:x1]
+    reach = odd_size(2 + params.width * 0.5)
     depth = np.asarray(cv2.blur(coverage, (reach, reach)), np.uint8)  # deepest in the middle of wide places
     lit = _lit_walls(depth, params.light) if params.lip else None
     near = cv2.dilate(coverage, np.ones((5, 5), np.uint8)) if params.lip else coverage
     at = np.flatnonzero(near.ravel())
-    surface = subject.surface(box, odd(params.width * 2 + 3)).reshape(-1, 3)[at].astype(np.float32)
+    base = surface.smooth(box, odd_size(params.width * 2 + 3)).reshape(-1, 3)[at].astype(np.float32)
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
     alpha = coverage.ravel()[at].astype(np.float32) * (params.opacity / 255)
     inner = np.float32(0.75) + depth.ravel()[at].astype(np.float32) * np.float32(0.25 / 255)
@@ -225,19 +214,19 @@ def _render_realistic(subject: Subject, params: CrackParams, branches: list[Bran
     if face is not None:
         shown = face.ravel()[at].astype(np.float32) / np.maximum(coverage.ravel()[at], 1)
         deep += np.minimum(shown, 1) * (np.float32(params.face_shade) - deep)
-    core = recolour(surface, deep) + params.keep * (pixels - surface)
-    grain = np.random.default_rng(params.noise_seed).normal(0, max(subject.grain, 0.3), len(at)).astype(np.float32)
+    core = recolour(base, deep) + params.keep * (pixels - base)
+    grain = np.random.default_rng(params.noise_seed).normal(0, max(surface.grain, 0.3), len(at)).astype(np.float32)
     change = alpha[:, None] * (core + grain[:, None] - pixels)
     if lit is not None:
         change += (params.lip * abs(params.contrast) * lit.ravel()[at] * (1 - alpha))[:, None]
-    presence = subject.presence(box)
-    if presence is not None:
-        change *= presence.ravel()[at][:, None]
+    object_alpha = surface.alpha(box)
+    if object_alpha is not None:
+        change *= object_alpha.ravel()[at][:, None]
     out = pixels + change
     changed = before.copy().reshape(-1, 3)
     changed[at] = np.clip(np.rint(out), 0, 255).astype(np.uint8)
     body = (coverage >= 128).astype(np.uint8) & fg
-    return finish(subject.pixels, box, changed.reshape(before.shape), body, fg)
+    return finish(surface.pixels, box, changed.reshape(before.shape), body, fg)
 
 
 def _lit_walls(depth: NDArray[np.uint8], light: float) -> NDArray[np.float32]:
@@ -322,25 +311,25 @@ def _smooth_noise(rng: np.random.Generator, count: int, every: int) -> NDArray[n
     return np.interp(np.arange(count), knots, rng.normal(0, 1, len(knots)))
 
 
-def _render_paper(subject: Subject, params: CrackParams, branches: list[Branch], box: Box) -> Rendered:
+def _render_paper(surface: Surface, params: CrackParams, branches: list[Branch], box: Box) -> Rendered:
     """Algorithms 2 and 3, inside the box that the skeleton can reach."""
     y0, x0, y1, x1 = box
-    fg = subject.foreground[y0:y1, x0:x1]
-    mask = paper_mask(branches, params, box, subject.scale) & fg
-    before = subject.pixels[y0:y1, x0:x1]
+    fg = surface.foreground[y0:y1, x0:x1]
+    mask = paper_mask(branches, params, box, surface.scale) & fg
+    before = surface.pixels[y0:y1, x0:x1]
     at = np.flatnonzero(mask.ravel())
     if not len(at):
         return NOTHING
     inside = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE).ravel()[at]
     strength = np.maximum(np.clip(inside / max(0.5 * params.width, 1), 0, 1) ** 0.7, 0.35)[:, None]
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
-    luma = max(float(subject.luma[y0:y1, x0:x1].ravel()[at].mean()), 1.0)
+    luma = max(float(surface.luma[y0:y1, x0:x1].ravel()[at].mean()), 1.0)
     residual_brightness = 1 + params.contrast / luma  # Algorithm 3 calls it max_darken: 0 is black
     dark = pixels * (1 - (1 - residual_brightness) * strength)
     out = (1 - params.opacity) * pixels + params.opacity * dark
     changed = before.copy().reshape(-1, 3)
     changed[at] = np.clip(out, 0, 255).astype(np.uint8)
-    return finish(subject.pixels, box, changed.reshape(before.shape), mask, mask)
+    return finish(surface.pixels, box, changed.reshape(before.shape), mask, mask)
 
 
 def paper_mask(branches: list[Branch], params: CrackParams, box: Box, scale: float) -> Mask:
@@ -361,7 +350,7 @@ def paper_mask(branches: list[Branch], params: CrackParams, box: Box, scale: flo
     nu = fractal_noise(skeleton.shape, cell, permutation(rng), origin=(y0, x0))
     nu *= np.float32(params.roughness * 2 * radius * 0.2 / noise_std())
     mask = (t + nu < w0 * np.exp(-alpha * t) + eps).astype(np.uint8)
-    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((odd(3 * scale),) * 2, np.uint8)), np.uint8)
+    mask = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((odd_size(3 * scale),) * 2, np.uint8)), np.uint8)
     return (cv2.GaussianBlur(mask * np.uint8(255), (7, 7), 1.0) > 0.3 * 255).astype(np.uint8)
 
 

@@ -18,19 +18,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.anomalies import tps
-from synthgen.anomalies.appearance import above_texture, draw_light
-from synthgen.anomalies.blending import clip_box, visible
-from synthgen.anomalies.contract import (
-    AnomalyType,
-    PositiveRange,
-    RelativeRange,
-    Rendered,
-    TypeSettings,
-    log_uniform,
-    uniform,
-)
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.contract import AnomalyType, PositiveRange, RelativeRange, TypeSettings
+from synthgen.painting import tps
+from synthgen.painting.appearance import above_texture, draw_light
+from synthgen.painting.blending import clip_box, visible
+from synthgen.painting.draws import log_uniform, uniform
+from synthgen.painting.rendered import Rendered
+from synthgen.painting.surface import Surface
 from synthgen.samples import Box, Image, Mask
 
 Field = NDArray[np.float32]
@@ -83,24 +77,24 @@ class DeformationParams:
     light: float
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: DeformationSettings) -> DeformationParams:
-    """Parameters of one deformation on this subject."""
-    if settings.style == "paper" and _shows_background(subject):
-        return _draw_object(rng, subject, settings)
+def draw(rng: np.random.Generator, surface: Surface, settings: DeformationSettings) -> DeformationParams:
+    """Parameters of one deformation on this surface."""
+    if settings.style == "paper" and _shows_background(surface):
+        return _draw_object(rng, surface, settings)
     realistic = settings.style == "realistic"
-    y, x = subject.structured_place(rng, 0.75) if realistic else subject.place(rng)
-    scale = subject.scale
-    radius = log_uniform(rng, settings.size_range) * subject.diameter(y, x)
+    y, x = surface.structured_place(rng, 0.75) if realistic else surface.place(rng)
+    scale = surface.scale
+    radius = log_uniform(rng, settings.size_range) * surface.diameter(y, x)
     radius = round(float(np.clip(radius, 9 * scale, 110 * scale)), 3)
     kind = str(rng.choice(_KINDS)) if realistic else "crumple"
     reach = uniform(rng, settings.offset_range) * radius
-    angle = subject.edge_direction(y, x)[0] + rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0)
+    angle = surface.edge_direction(y, x)[0] + rng.normal(0, 0.35) + (np.pi if rng.random() < 0.5 else 0)
     points, offsets = _control_points(rng, kind, radius, reach, angle)
     shading = 0.0
-    texture = subject.texture_around(y, x, radius)
+    texture = surface.texture_around(y, x, radius)
     # a warped random texture looks like itself: there the relief alone can be seen
     if realistic and (kind != "bend" or texture > _RESTLESS):
-        shading = max(log_uniform(rng, settings.shading_range), above_texture(subject, (y, x), radius, 2.5))
+        shading = max(log_uniform(rng, settings.shading_range), above_texture(surface, (y, x), radius, 2.5))
     if kind == "dent" or (kind == "crumple" and rng.random() < 0.5):
         shading = -shading
     return DeformationParams(
@@ -111,22 +105,22 @@ def draw(rng: np.random.Generator, subject: Subject, settings: DeformationSettin
         offsets=_pairs(offsets),
         taper=uniform(rng, (0.25, 0.5)),
         shading=shading,
-        light=draw_light(rng, subject),
+        light=draw_light(rng, surface),
     )
 
 
-def _shows_background(subject: Subject) -> bool:
+def _shows_background(surface: Surface) -> bool:
     """Whether an object can be lifted off the picture: it covers little of it."""
-    return float(subject.foreground.mean()) < 0.35
+    return float(surface.foreground.mean()) < 0.35
 
 
-def _draw_object(rng: np.random.Generator, subject: Subject, settings: DeformationSettings) -> DeformationParams:
-    y, x = subject.place(rng)
-    part = subject.part(y, x)
-    reach = uniform(rng, settings.offset_range) / 4 * subject.diameter(y, x)
+def _draw_object(rng: np.random.Generator, surface: Surface, settings: DeformationSettings) -> DeformationParams:
+    y, x = surface.place(rng)
+    part = surface.part(y, x)
+    reach = uniform(rng, settings.offset_range) / 4 * surface.diameter(y, x)
     rows, columns = np.divmod(rng.choice(np.flatnonzero(part), size=80), part.shape[1])
     candidates = np.stack([columns - x, rows - y], 1).astype(np.float64)
-    points = spread_out(candidates, 0.1 * subject.diameter(y, x))[: int(rng.integers(6, 17))]
+    points = spread_out(candidates, 0.1 * surface.diameter(y, x))[: int(rng.integers(6, 17))]
     angles = rng.uniform(0, 2 * np.pi, len(points))
     offsets = reach * np.sqrt(rng.random(len(points)))[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
     return DeformationParams("object", (y, x), 0.0, _pairs(points), _pairs(offsets), 0.0, 0.0, 0.0)
@@ -171,49 +165,49 @@ def _pairs(values: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
     return tuple((round(float(x), 2), round(float(y), 2)) for x, y in values)
 
 
-def render_one(subject: Subject, params: DeformationParams) -> Rendered:
+def render_one(surface: Surface, params: DeformationParams) -> Rendered:
     """The pixels a deformation changes."""
-    return _render_place(subject, params) if params.radius else _render_object(subject, params)
+    return _render_place(surface, params) if params.radius else _render_object(surface, params)
 
 
-def _render_place(subject: Subject, params: DeformationParams) -> Rendered:
+def _render_place(surface: Surface, params: DeformationParams) -> Rendered:
     (cy, cx), radius = params.centre, params.radius
-    y0, x0, y1, x1 = box = clip_box(cy - radius, cx - radius, cy + radius + 1, cx + radius + 1, subject.luma.shape[:2])
+    y0, x0, y1, x1 = box = clip_box(cy - radius, cx - radius, cy + radius + 1, cx + radius + 1, surface.luma.shape[:2])
     rows, columns = np.arange(y0, y1, dtype=np.float32) - cy, np.arange(x0, x1, dtype=np.float32) - cx
     distance = np.sqrt(rows[:, None] ** 2 + columns[None, :] ** 2) / np.float32(radius)
     fade = _smoothstep((1 - distance) / np.float32(params.taper))[..., None]
     rim = radius * np.array([_direction(a) for a in np.arange(_ANCHORS) * 2 * np.pi / _ANCHORS])
     shift = _displacement(params, rim, (cx - x0, cy - y0), box) * fade
     shift = _unfold(shift)
-    warped = _remap(subject.pixels, shift, box)
+    warped = _remap(surface.pixels, shift, box)
     if params.shading:
         # light falls on the object, wherever the warp has moved it, not on the background
         relief = _relief(params, distance, shift)
-        presence = subject.presence((0, 0, *subject.luma.shape))
-        if presence is not None:
-            relief *= _remap(np.rint(presence * 255).astype(np.uint8), shift, box) / np.float32(255)
+        alpha = surface.alpha((0, 0, *surface.luma.shape))
+        if alpha is not None:
+            relief *= _remap(np.rint(alpha * 255).astype(np.uint8), shift, box) / np.float32(255)
         lit = np.clip(warped + (params.shading * relief)[..., None], 0, 255)
         warped = np.where(relief[..., None] != 0, np.rint(lit).astype(np.uint8), warped)
-    return visible(subject, box, warped, np.ones(distance.shape, np.uint8))
+    return visible(surface, box, warped, np.ones(distance.shape, np.uint8))
 
 
-def _render_object(subject: Subject, params: DeformationParams) -> Rendered:
+def _render_object(surface: Surface, params: DeformationParams) -> Rendered:
     """Algorithm 5: the warped part over a background painted in behind it."""
     cy, cx = params.centre
-    part = subject.part(cy, cx)
+    part = surface.part(cy, cx)
     x, y, width, height = cv2.boundingRect(part)
     margin = max(int(0.08 * max(width, height)), 8)
     y0, x0, y1, x1 = box = clip_box(y - margin, x - margin, y + height + margin, x + width + margin, part.shape)
     corners = np.array([(x0 + u * (x1 - 1 - x0), y0 + v * (y1 - 1 - y0)) for u, v in _rim_positions()]) - (cx, cy)
     shift = _unfold(_displacement(params, corners, (cx - x0, cy - y0), box))
-    image = _remap(subject.pixels, shift, box)
+    image = _remap(surface.pixels, shift, box)
     moved = (_remap(part * np.uint8(255), shift, box) >= 128).astype(np.uint8)
-    plate = subject.plate[y0:y1, x0:x1]
-    before = subject.pixels[y0:y1, x0:x1]
-    vacated = subject.with_rim(part[y0:y1, x0:x1]) & (1 - moved)
+    plate = surface.plate[y0:y1, x0:x1]
+    before = surface.pixels[y0:y1, x0:x1]
+    vacated = surface.with_rim(part[y0:y1, x0:x1]) & (1 - moved)
     out = cv2.copyTo(image, moved, cv2.copyTo(plate, vacated, before.copy()))
     far = (cv2.max(*cv2.split(np.abs(shift))) > 1).astype(np.uint8)
-    return visible(subject, box, np.asarray(out, np.uint8), (far & moved) | vacated | (moved & (1 - part[y0:y1, x0:x1])))
+    return visible(surface, box, np.asarray(out, np.uint8), (far & moved) | vacated | (moved & (1 - part[y0:y1, x0:x1])))
 
 
 def _rim_positions() -> list[tuple[float, float]]:

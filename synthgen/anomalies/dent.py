@@ -14,21 +14,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthgen.anomalies.appearance import above_texture, draw_light, lit, odds_of
-from synthgen.anomalies.blending import clip_box, visible
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    PositiveRange,
-    RelativeRange,
-    Rendered,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)  # fmt: skip
-from synthgen.anomalies.shapes import Field, blotch_noise, ellipse_distance
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.contract import AnomalyType, PositiveRange, RelativeRange, TypeSettings
+from synthgen.painting.appearance import above_texture, draw_light, lit
+from synthgen.painting.blending import clip_box, visible
+from synthgen.painting.draws import log_uniform, seed, uniform, weighted_choice
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.shapes import Field, blotch_noise, ellipse_distance
+from synthgen.painting.surface import Surface
 
 _VARIANTS = {"dent": 0.35, "bump": 0.15, "crease": 0.2, "poke": 0.15, "warp": 0.15}
 
@@ -77,16 +69,16 @@ class DentParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: DentSettings) -> DentParams:
-    """Parameters of one dent on this subject."""
-    variant = odds_of(rng, _VARIANTS)
-    y, x = subject.structured_place(rng, 0.4)
-    scale = subject.scale
-    radius = max(log_uniform(rng, settings.size_range) * subject.diameter(y, x), 7 * scale)
+def draw(rng: np.random.Generator, surface: Surface, settings: DentSettings) -> DentParams:
+    """Parameters of one dent on this surface."""
+    variant = weighted_choice(rng, _VARIANTS)
+    y, x = surface.structured_place(rng, 0.4)
+    scale = surface.scale
+    radius = max(log_uniform(rng, settings.size_range) * surface.diameter(y, x), 7 * scale)
     if variant == "poke":
         radius = min(radius, 40 * scale)
     elongation = log_uniform(rng, settings.elongation_range) * (3.0 if variant == "crease" else 1.0)
-    shading = max(log_uniform(rng, settings.shading_range), above_texture(subject, (y, x), radius, 2.2))
+    shading = max(log_uniform(rng, settings.shading_range), above_texture(surface, (y, x), radius, 2.2))
     hollow = variant in ("dent", "poke") or (variant == "crease" and rng.random() < 0.5)
     return DentParams(
         style=settings.style,
@@ -95,20 +87,20 @@ def draw(rng: np.random.Generator, subject: Subject, settings: DentSettings) -> 
         radii=(round(radius * np.sqrt(elongation), 3), round(max(radius / np.sqrt(elongation), 3.5 * scale), 3)),
         turn=uniform(rng, (0, np.pi)),
         shading=round(-shading if hollow else shading, 3),
-        gloss=round(uniform(rng, (0.0, 1.5)) * min(1.0, 0.2 + 8 * subject.reflectance), 4),
+        gloss=round(uniform(rng, (0.0, 1.5)) * min(1.0, 0.2 + 8 * surface.reflectance), 4),
         flat=uniform(rng, (0.0, 0.5)),
         ragged=uniform(rng, (0.0, 0.3)),
         shift=uniform(rng, (0.0, 0.2)),
-        light=draw_light(rng, subject),
+        light=draw_light(rng, surface),
         noise_seed=seed(rng),
     )
 
 
-def render_one(subject: Subject, params: DentParams) -> Rendered:
+def render_one(surface: Surface, params: DentParams) -> Rendered:
     """The pixels that a dent changes."""
     cy, cx = params.centre
     reach = 1.3 * max(params.radii) + 3
-    box = clip_box(cy - reach, cx - reach, cy + reach + 1, cx + reach + 1, subject.foreground.shape)
+    box = clip_box(cy - reach, cx - reach, cy + reach + 1, cx + reach + 1, surface.foreground.shape)
     y0, x0, y1, x1 = box
     if not y1:
         return NOTHING
@@ -117,16 +109,16 @@ def render_one(subject: Subject, params: DentParams) -> Rendered:
     slope /= np.float32(max(float(np.abs(slope).max()), 1e-6))
     bright = np.float32(params.shading) * slope
     bright += np.float32(params.gloss * abs(params.shading)) * np.clip(np.sign(params.shading) * slope - 0.55, 0, None) / 0.45
-    before = subject.pixels[y0:y1, x0:x1]
+    before = surface.pixels[y0:y1, x0:x1]
     after = before
     if params.shift:
-        after = _moved(subject, params, height, box)
+        after = _moved(surface, params, height, box)
     # light falls on the object alone, and as much less as the surface there is dark
-    luma = np.asarray(cv2.blur(subject.luma[y0:y1, x0:x1], (5, 5)), np.float32)
-    bright = subject.faded(box, bright * np.clip(0.4 + luma / 130, 0, 1.4))
+    luma = np.asarray(cv2.blur(surface.luma[y0:y1, x0:x1], (5, 5)), np.float32)
+    bright = surface.faded_by_alpha(box, bright * np.clip(0.4 + luma / 130, 0, 1.4))
     after = np.clip(np.rint(after + bright[..., None]), 0, 255).astype(np.uint8)
-    after = np.where(subject.foreground[y0:y1, x0:x1, None] > 0, after, before)
-    return visible(subject, box, after, subject.foreground[y0:y1, x0:x1])
+    after = np.where(surface.foreground[y0:y1, x0:x1, None] > 0, after, before)
+    return visible(surface, box, after, surface.foreground[y0:y1, x0:x1])
 
 
 def _height(rng: np.random.Generator, params: DentParams, box: tuple[int, int, int, int]) -> Field:
@@ -153,14 +145,14 @@ def _height(rng: np.random.Generator, params: DentParams, box: tuple[int, int, i
     return np.asarray(round_ * np.float32(across), np.float32)
 
 
-def _moved(subject: Subject, params: DentParams, height: Field, box: tuple[int, int, int, int]) -> np.ndarray:
+def _moved(surface: Surface, params: DentParams, height: Field, box: tuple[int, int, int, int]) -> np.ndarray:
     """The window with the surface's pattern drawn towards a hollow, or pushed away from the top of a bump."""
     y0, x0, y1, x1 = box
     dx, dy = (cv2.Sobel(height, cv2.CV_32F, *order, scale=0.125) for order in ((1, 0), (0, 1)))
     amount = np.float32(params.shift * params.radii[1] * (1 if params.shading > 0 else -1))
     columns = np.arange(x0, x1, dtype=np.float32)[None, :] + amount * dx
     rows = np.arange(y0, y1, dtype=np.float32)[:, None] + amount * dy
-    return np.asarray(cv2.remap(subject.pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
+    return np.asarray(cv2.remap(surface.pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
 
 
 DENT = AnomalyType("dent", 2, DentSettings, STRENGTHS, DentParams, draw, render_one, 0.25, 6.0)

@@ -13,16 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from synthgen.anomalies.blending import SEEN, finish, largest_change, tighten
-from synthgen.anomalies.contract import (
-    NOTHING,
-    Rendered,
-    TypeSettings,
-)
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.contract import TypeSettings
 from synthgen.edges.editing import Donors, EdgeMap, Edit, Odds, Placement, Scene, Shape, draw_edit, edited, grown, regions_area
-from synthgen.edges.studio import EdgeTools, Workbench, draw_pictures, fit, fit_mask, studio
+from synthgen.edges.pipeline import EdgeAssets, EditContext, draw_pictures, edge_pipeline, fit, fit_mask
 from synthgen.edges.truth import Truth, find_truth, structural_difference, visible_change
+from synthgen.painting.blending import SEEN, finish, largest_change, tighten
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.surface import Surface
 from synthgen.samples import Image, Mask, NormalImage
 
 _SEAM, _SEAM_BLUR = 2, 1.0  # pixels at the generator's size around a mask, where generated turns into real
@@ -91,10 +88,10 @@ class EdgeParams:
         return Edit(self.operation, self.where, self.labels, tuple(Shape(*one) for one in self.shapes), self.donor, placement)
 
 
-def draw_with(rng: np.random.Generator, subject: Subject, settings: EdgeSettings, odds: Odds, semantic: bool) -> EdgeParams:
-    """Parameters of one edit on this subject, of its regions or of arbitrary shapes."""
-    bench = bench_of(subject)
-    return params_of(draw_edit(rng, bench.scene, bench.donors, odds, semantic), settings)
+def draw_with(rng: np.random.Generator, surface: Surface, settings: EdgeSettings, odds: Odds, semantic: bool) -> EdgeParams:
+    """Parameters of one edit on this surface, of its regions or of arbitrary shapes."""
+    context = edit_context_of(surface)
+    return params_of(draw_edit(rng, context.scene, context.donors, odds, semantic), settings)
 
 
 def params_of(edit: Edit, settings: EdgeSettings) -> EdgeParams:
@@ -118,20 +115,20 @@ def params_of(edit: Edit, settings: EdgeSettings) -> EdgeParams:
     )
 
 
-def render(subjects: Sequence[Subject], params: Sequence[EdgeParams]) -> list[Rendered]:
+def render(surfaces: Sequence[Surface], params: Sequence[EdgeParams]) -> list[Rendered]:
     """What some edits change; the pictures are drawn in batches."""
-    benches = [bench_of(subject) for subject in subjects]
-    edits = [edited(bench.scene, bench.donors, one.edit) for bench, one in zip(benches, params, strict=True)]
-    pictures = draw_pictures(benches, [edges for edges, _ in edits])
+    contexts = [edit_context_of(surface) for surface in surfaces]
+    edits = [edited(context.scene, context.donors, one.edit) for context, one in zip(contexts, params, strict=True)]
+    pictures = draw_pictures(contexts, [edges for edges, _ in edits])
     return [
-        _rendered(subject, bench, one, area, picture)
-        for subject, bench, one, (_, area), picture in zip(subjects, benches, params, edits, pictures, strict=True)
+        _rendered(surface, context, one, area, picture)
+        for surface, context, one, (_, area), picture in zip(surfaces, contexts, params, edits, pictures, strict=True)
     ]
 
 
-def render_one(subject: Subject, params: EdgeParams) -> Rendered:
+def render_one(surface: Surface, params: EdgeParams) -> Rendered:
     """What one edit changes."""
-    return render([subject], [params])[0]
+    return render([surface], [params])[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -154,50 +151,50 @@ class Steps:
     truth: Truth
 
 
-def steps(subject: Subject, params: EdgeParams) -> Steps:
+def steps(surface: Surface, params: EdgeParams) -> Steps:
     """One edit, step by step."""
-    bench = bench_of(subject)
-    edges, area = edited(bench.scene, bench.donors, params.edit)
-    (picture,) = draw_pictures([bench], [edges])
-    return Steps(bench.scene, edges, area, _normal(bench), picture, _truth(bench, params, area, picture))
+    context = edit_context_of(surface)
+    edges, area = edited(context.scene, context.donors, params.edit)
+    (picture,) = draw_pictures([context], [edges])
+    return Steps(context.scene, edges, area, _normal(context), picture, _truth(context, params, area, picture))
 
 
-def _rendered(subject: Subject, bench: Workbench, params: EdgeParams, area: Mask, picture: Image) -> Rendered:
-    truth = _truth(bench, params, area, picture)
+def _rendered(surface: Surface, context: EditContext, params: EdgeParams, area: Mask, picture: Image) -> Rendered:
+    truth = _truth(context, params, area, picture)
     refused = truth.refused
-    if not refused and params.where != "added" and bench.scene.foreground[truth.mask > 0].mean() < _LEAST_ON_OBJECT:
+    if not refused and params.where != "added" and context.scene.foreground[truth.mask > 0].mean() < _LEAST_ON_OBJECT:
         refused = "the edit changed the background"
     if refused:
         return replace(NOTHING, refused=refused)
-    size = (subject.pixels.shape[0], subject.pixels.shape[1])
+    size = (surface.pixels.shape[0], surface.pixels.shape[1])
     difference = _levels(truth.difference, size) if params.keep_difference else None
     if params.mode == "paper":
-        return _whole(subject, fit(picture, size), fit_mask(truth.mask, size), fit(_normal(bench), size), difference)
-    changed = _composite(subject.pixels, bench, truth.mask, picture)
+        return _whole(surface, fit(picture, size), fit_mask(truth.mask, size), fit(_normal(context), size), difference)
+    changed = _composite(surface.pixels, context, truth.mask, picture)
     core = fit_mask(truth.mask, size)
-    part = finish(subject.pixels, (0, 0, *size), changed, core, _joined(core, subject.pixels, changed))
+    part = finish(surface.pixels, (0, 0, *size), changed, core, _joined(core, surface.pixels, changed))
     return Rendered(part.box, part.patch, part.mask, difference=difference)
 
 
-def _truth(bench: Workbench, params: EdgeParams, area: Mask, picture: Image) -> Truth:
+def _truth(context: EditContext, params: EdgeParams, area: Mask, picture: Image) -> Truth:
     removed = None
     if params.operation == "remove" and params.where == "semantic":
-        removed = regions_area(bench.scene, None, params.edit)
-    normal = _normal(bench)
+        removed = regions_area(context.scene, None, params.edit)
+    normal = _normal(context)
     difference, change = structural_difference(normal, picture), visible_change(normal, picture)
     return find_truth(difference, change, area, removed, params.threshold)
 
 
-def _whole(subject: Subject, picture: Image, mask: Mask, generated: Image, difference: NDArray[np.uint8] | None) -> Rendered:
+def _whole(surface: Surface, picture: Image, mask: Mask, generated: Image, difference: NDArray[np.uint8] | None) -> Rendered:
     """The generated picture as it is; where it happens to equal the real one under the mask, it moves by one level."""
     picture = picture.copy()
-    same = (mask > 0) & (largest_change(subject.pixels, picture) == 0)
+    same = (mask > 0) & (largest_change(surface.pixels, picture) == 0)
     picture[same] += np.where(picture[same] < 128, 1, 255).astype(np.uint8)
-    part = tighten(subject.pixels, (0, 0, *mask.shape), picture, mask)
+    part = tighten(surface.pixels, (0, 0, *mask.shape), picture, mask)
     return Rendered(part.box, part.patch, part.mask, generated=generated, difference=difference)
 
 
-def redrawn(normal: NormalImage, masks: Sequence[Mask], tools: EdgeTools) -> list[Image]:
+def redrawn(normal: NormalImage, masks: Sequence[Mask], tools: EdgeAssets) -> list[Image]:
     """A normal image with what lies in each mask drawn by the generator, from unedited edges.
 
     What an edit leaves behind when nothing was edited: the generator's texture, and the seam. Who learns to find edits needs
@@ -211,21 +208,21 @@ def redrawn(normal: NormalImage, masks: Sequence[Mask], tools: EdgeTools) -> lis
     Returns:
         (H, W, 3) uint8 RGB for each mask.
     """
-    here = studio(tools)
-    bench = Workbench(here.scene(normal), Donors((), _nobody), here)
-    return [_composite(normal.pixels, bench, fit_mask(mask, here.size), _normal(bench)) for mask in masks]
+    here = edge_pipeline(tools)
+    context = EditContext(here.scene(normal), Donors((), _nobody), here)
+    return [_composite(normal.pixels, context, fit_mask(mask, here.size), _normal(context)) for mask in masks]
 
 
 def _nobody(name: str) -> Scene:
     raise LookupError(f"{name} lends no edges: nothing is edited here")
 
 
-def _composite(pixels: Image, bench: Workbench, mask: Mask, picture: Image) -> Image:
+def _composite(pixels: Image, context: EditContext, mask: Mask, picture: Image) -> Image:
     """What has changed, put into the real picture: its colours matched around it, its seam blurred."""
-    size, scale = (pixels.shape[0], pixels.shape[1]), bench.scene.scale
+    size, scale = (pixels.shape[0], pixels.shape[1]), context.scene.scale
     share = cv2.GaussianBlur(grown(mask, _SEAM * scale).astype(np.float32), (0, 0), max(_SEAM_BLUR * scale, 0.5))
     ring = grown(mask, _RING * scale) & (1 - grown(mask, _SEAM * scale))
-    matched = _matched(picture, _normal(bench), fit(pixels, mask.shape), ring)
+    matched = _matched(picture, _normal(context), fit(pixels, mask.shape), ring)
     share = np.clip(cv2.resize(share, size[::-1], interpolation=cv2.INTER_LINEAR), 0, 1)[..., None]
     new = share * fit(matched, size) + (1 - share) * pixels
     return np.where(share > 1 / 512, np.rint(new), pixels).astype(np.uint8)
@@ -253,14 +250,14 @@ def _levels(difference: NDArray[np.float32], size: tuple[int, int]) -> NDArray[n
     return np.rint(cv2.resize(difference, size[::-1], interpolation=cv2.INTER_NEAREST) * 255).astype(np.uint8)
 
 
-def _normal(bench: Workbench) -> Image:
-    if bench.generated is None:
-        (bench.generated,) = draw_pictures([bench], [bench.scene.edges])
-    return bench.generated
+def _normal(context: EditContext) -> Image:
+    if context.generated is None:
+        (context.generated,) = draw_pictures([context], [context.scene.edges])
+    return context.generated
 
 
-def bench_of(subject: Subject) -> Workbench:
-    """What the subject's edits work with. Raises LookupError if it was prepared without."""
-    if subject.bench is None:
+def edit_context_of(surface: Surface) -> EditContext:
+    """What the surface's edits work with. Raises LookupError if it was prepared without."""
+    if not isinstance(surface.edit_context, EditContext):
         raise LookupError("edge edits need a normal image's edges: it was prepared without")
-    return subject.bench
+    return surface.edit_context

@@ -7,8 +7,8 @@ import numpy as np
 
 from synthgen.anomalies.contract import AnomalyType, Share
 from synthgen.anomalies.edge_edit import EdgeParams, EdgeSettings, Weights, draw_with, render, render_one
-from synthgen.anomalies.subject import Subject
 from synthgen.edges.editing import Odds
+from synthgen.painting.surface import Surface
 
 
 class LogicalSettings(EdgeSettings):
@@ -30,10 +30,10 @@ STRENGTHS = {
 }
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: LogicalSettings) -> EdgeParams:
-    """Parameters of one edit of regions on this subject; of shapes, where it has no regions."""
+def draw(rng: np.random.Generator, surface: Surface, settings: LogicalSettings) -> EdgeParams:
+    """Parameters of one edit of regions on this surface; of shapes, where it has no regions."""
     odds = Odds(settings.weights, settings.region_weights, settings.added_share)
-    return draw_with(rng, subject, settings, odds, semantic=True)
+    return draw_with(rng, surface, settings, odds, semantic=True)
 
 
 LOGICAL = AnomalyType(

@@ -9,32 +9,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthgen.anomalies.appearance import (
-    Coat,
-    draw_light,
-    draw_tint,
-    lit,
-    paint,
-    signed_contrast,
-    soften,
-)  # fmt: skip
-from synthgen.anomalies.blending import finish
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    CountRange,
-    PositiveRange,
-    Range,
-    RelativeRange,
-    Rendered,
-    Share,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)  # fmt: skip
-from synthgen.anomalies.shapes import Points, box_around, filled, ribbon
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.contract import AnomalyType, CountRange, PositiveRange, Range, RelativeRange, Share, TypeSettings
+from synthgen.painting.appearance import Coat, draw_light, draw_tint, lit, paint, signed_contrast, soften
+from synthgen.painting.blending import finish
+from synthgen.painting.draws import log_uniform, seed, uniform
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.shapes import Points, box_around, filled, ribbon
+from synthgen.painting.surface import Surface
 
 
 class ScratchSettings(TypeSettings):
@@ -84,11 +65,11 @@ class ScratchParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: ScratchSettings) -> ScratchParams:
-    """Parameters of one group of scratches on this subject."""
-    y, x = subject.structured_place(rng, 0.4)
-    scale = subject.scale
-    length = max(log_uniform(rng, settings.length_range) * subject.diameter(y, x), 14 * scale)
+def draw(rng: np.random.Generator, surface: Surface, settings: ScratchSettings) -> ScratchParams:
+    """Parameters of one group of scratches on this surface."""
+    y, x = surface.structured_place(rng, 0.4)
+    scale = surface.scale
+    length = max(log_uniform(rng, settings.length_range) * surface.diameter(y, x), 14 * scale)
     width = max(log_uniform(rng, settings.width_px_range) * scale, 1.3)
     direction = rng.uniform(0, np.pi)
     bend = rng.normal(0, 0.06)
@@ -109,40 +90,40 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ScratchSettings) 
             bend + (0.0 if k == 0 else rng.normal(0, 0.01)),
         ))  # fmt: skip
     contrast = signed_contrast(
-        rng, subject, (y, x), settings.contrast_range, settings.bright_share, max(12 * scale, 3), over_texture=2.2
+        rng, surface, (y, x), settings.contrast_range, settings.bright_share, max(12 * scale, 3), over_texture=2.2
     )
     return ScratchParams(
         style=settings.style,
         lines=tuple(tuple(round(float(value), 3) for value in line) for line in lines),  # type: ignore[misc]
         contrast=contrast,
-        tint=draw_tint(rng, subject, (y, x), 3 * width),
+        tint=draw_tint(rng, surface, (y, x), 3 * width),
         keep=uniform(rng, (0.2, 0.9)),
         skip=uniform(rng, settings.skip_range),
         taper=uniform(rng, (0.05, 0.6)),
         lip=round(abs(contrast) * uniform(rng, (0.0, 0.5)), 3),
-        light=draw_light(rng, subject),
+        light=draw_light(rng, surface),
         noise_seed=seed(rng),
     )
 
 
-def render_one(subject: Subject, params: ScratchParams) -> Rendered:
+def render_one(surface: Surface, params: ScratchParams) -> Rendered:
     """The pixels that the scratches change."""
     rng = np.random.default_rng(params.noise_seed)
     outlines = [outline for line in params.lines for outline in _strokes(rng, line, params)]
     if not outlines:
         return NOTHING
-    box = box_around(np.concatenate(outlines), 5, subject.foreground.shape)
+    box = box_around(np.concatenate(outlines), 5, surface.foreground.shape)
     y0, x0, y1, x1 = box
     if not y1:
         return NOTHING
-    fg = subject.foreground[y0:y1, x0:x1]
-    cover = soften(subject, filled(outlines, box))
+    fg = surface.foreground[y0:y1, x0:x1]
+    cover = soften(surface, filled(outlines, box))
     light = None
     if params.lip:
         wide = np.asarray(cv2.GaussianBlur(cover, (0, 0), 1.2), np.float32)
         light = np.float32(params.lip) * np.clip(3 * lit(-wide, params.light), -1, 1)
-    coat = Coat(cover, params.contrast, params.tint, params.keep, 9 * subject.scale, light)
-    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+    coat = Coat(cover, params.contrast, params.tint, params.keep, 9 * surface.scale, light)
+    return finish(surface.pixels, box, paint(surface, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
 def _strokes(

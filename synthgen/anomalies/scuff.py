@@ -11,21 +11,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften, under_its_light
-from synthgen.anomalies.blending import clip_box, finish
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    PositiveRange,
-    RelativeRange,
-    Rendered,
-    Share,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)  # fmt: skip
-from synthgen.anomalies.shapes import (
+from synthgen.anomalies.contract import AnomalyType, PositiveRange, RelativeRange, Share, TypeSettings
+from synthgen.painting.appearance import Coat, draw_tint, paint, signed_contrast, soften, under_its_light
+from synthgen.painting.blending import clip_box, finish
+from synthgen.painting.draws import log_uniform, seed, uniform, weighted_choice
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.shapes import (
     Field,
     Points,
     blotch_noise,
@@ -36,8 +27,8 @@ from synthgen.anomalies.shapes import (
     jagged_outline,
     streaks,
     turned,
-)  # fmt: skip
-from synthgen.anomalies.subject import Subject
+)
+from synthgen.painting.surface import Surface
 from synthgen.samples import Box
 
 _VARIANTS = {"patch": 0.4, "band": 0.25, "rub": 0.35}
@@ -102,23 +93,23 @@ class ScuffParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: ScuffSettings) -> ScuffParams:
-    """Parameters of one scuff on this subject."""
-    variant = odds_of(rng, _VARIANTS)
-    y, x = subject.structured_place(rng, 0.3)
-    scale = subject.scale
-    radius = max(log_uniform(rng, settings.size_range) * subject.diameter(y, x), 7 * scale)
-    radius = min(radius, _LARGEST_RADIUS * float(np.sqrt(subject.foreground.size)))
+def draw(rng: np.random.Generator, surface: Surface, settings: ScuffSettings) -> ScuffParams:
+    """Parameters of one scuff on this surface."""
+    variant = weighted_choice(rng, _VARIANTS)
+    y, x = surface.structured_place(rng, 0.3)
+    scale = surface.scale
+    radius = max(log_uniform(rng, settings.size_range) * surface.diameter(y, x), 7 * scale)
+    radius = min(radius, _LARGEST_RADIUS * float(np.sqrt(surface.foreground.size)))
     elongation = log_uniform(rng, settings.elongation_range) * (2.0 if variant == "band" else 1.0)
     # rubbed mostly along the lines that the surface has
     follows = rng.random() < 0.75
-    rubbing = subject.lay_around(y, x) + rng.normal(0, 0.08) if follows else rng.uniform(0, np.pi)
+    rubbing = surface.lay_around(y, x) + rng.normal(0, 0.08) if follows else rng.uniform(0, np.pi)
     stronger, grain = log_uniform(rng, settings.lay_range), log_uniform(rng, settings.grain_range)
-    roughened = rng.random() < 0.5 and subject.lay is None
+    roughened = rng.random() < 0.5 and surface.lay is None
     contrast = signed_contrast(
-        rng, subject, (y, x), settings.contrast_range, settings.bright_share, min(radius, 40 * scale), 1.6, _DARKEST
+        rng, surface, (y, x), settings.contrast_range, settings.bright_share, min(radius, 40 * scale), 1.6, _DARKEST
     )
-    tint = draw_tint(rng, subject, (y, x), radius)
+    tint = draw_tint(rng, surface, (y, x), radius)
     r, g, b = (round(0.3 * value, 3) for value in tint)  # wear hardly dyes
     return ScuffParams(
         style=settings.style,
@@ -139,10 +130,10 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ScuffSettings) ->
     )
 
 
-def render_one(subject: Subject, params: ScuffParams) -> Rendered:
+def render_one(surface: Surface, params: ScuffParams) -> Rendered:
     """The pixels that a scuff changes."""
     rng = np.random.default_rng(params.noise_seed)
-    size, (cy, cx) = subject.foreground.shape, params.centre
+    size, (cy, cx) = surface.foreground.shape, params.centre
     along, across = params.radii
     if params.variant == "rub":
         reach = 1.5 * along + 3
@@ -158,14 +149,14 @@ def render_one(subject: Subject, params: ScuffParams) -> Rendered:
         box = box_around(outline, 4 + 2.5 * params.fray, size)
         if not box[2]:
             return NOTHING
-        cover = soften(subject, _frayed(rng, params, filled([outline], box, fine=False), box))
+        cover = soften(surface, _frayed(rng, params, filled([outline], box, fine=False), box))
     y0, x0, y1, x1 = box
-    fg = subject.foreground[y0:y1, x0:x1]
+    fg = surface.foreground[y0:y1, x0:x1]
     lines = streaks(rng, box, params.rubbing, params.line)
     change = np.float32(params.contrast) + np.float32(params.streaks) * np.clip(lines, -2, 2)
-    change = under_its_light(subject, box, params.centre, change, _DARKEST)
-    coat = Coat(cover, change, params.tint, params.keep, 11 * subject.scale, lines=params.lay)
-    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+    change = under_its_light(surface, box, params.centre, change, _DARKEST)
+    coat = Coat(cover, change, params.tint, params.keep, 11 * surface.scale, lines=params.lay)
+    return finish(surface.pixels, box, paint(surface, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
 def _frayed(rng: np.random.Generator, params: ScuffParams, cover: Field, box: Box) -> Field:

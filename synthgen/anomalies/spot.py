@@ -10,23 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthgen.anomalies.appearance import Coat, angle, draw_light, draw_tint, lit, odds_of, paint, signed_contrast
-from synthgen.anomalies.blending import clip_box, finish
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    CountRange,
-    PositiveRange,
-    RelativeRange,
-    Rendered,
-    Share,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)  # fmt: skip
-from synthgen.anomalies.shapes import coverage, ellipse_distance
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.contract import AnomalyType, CountRange, PositiveRange, RelativeRange, Share, TypeSettings
+from synthgen.painting.appearance import Coat, draw_light, draw_tint, lit, paint, signed_contrast
+from synthgen.painting.blending import clip_box, finish
+from synthgen.painting.draws import angle, log_uniform, seed, uniform, weighted_choice
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.shapes import coverage, ellipse_distance
+from synthgen.painting.surface import Surface
 
 _VARIANTS = {"pit": 0.3, "blowhole": 0.25, "bump": 0.15, "speck": 0.3}
 
@@ -77,11 +67,11 @@ class SpotParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: SpotSettings) -> SpotParams:
-    """Parameters of one group of spots on this subject."""
-    variant = odds_of(rng, _VARIANTS)
-    y, x = subject.structured_place(rng, 0.4)
-    scale = subject.scale
+def draw(rng: np.random.Generator, surface: Surface, settings: SpotSettings) -> SpotParams:
+    """Parameters of one group of spots on this surface."""
+    variant = weighted_choice(rng, _VARIANTS)
+    y, x = surface.structured_place(rng, 0.4)
+    scale = surface.scale
     radius = max(log_uniform(rng, settings.radius_px_range) * scale, 1.5)
     low, high = settings.count_range
     count = min(low + int(rng.geometric(0.55)) - 1, high)
@@ -93,9 +83,9 @@ def draw(rng: np.random.Generator, subject: Subject, settings: SpotSettings) -> 
         spots.append((y + away * np.sin(around), x + away * np.cos(around), size,
                       log_uniform(rng, settings.elongation_range), rng.uniform(0, np.pi)))  # fmt: skip
     bright = settings.bright_share if variant in ("speck", "bump") else 0.1 if variant == "pit" else 0.0
-    contrast = signed_contrast(rng, subject, (y, x), settings.contrast_range, bright, max(2 * radius, 6 * scale))
+    contrast = signed_contrast(rng, surface, (y, x), settings.contrast_range, bright, max(2 * radius, 6 * scale))
     deep = variant == "blowhole"
-    tint = draw_tint(rng, subject, (y, x), radius, 0.2)
+    tint = draw_tint(rng, surface, (y, x), radius, 0.2)
     relief = abs(contrast) * uniform(rng, (0.3, 1.0))
     return SpotParams(
         style=settings.style,
@@ -107,18 +97,18 @@ def draw(rng: np.random.Generator, subject: Subject, settings: SpotSettings) -> 
         keep=uniform(rng, (0.0, 0.3)) if deep else uniform(rng, (0.1, 0.9)),
         edge=log_uniform(rng, (0.08, 0.35)) if deep else log_uniform(rng, (0.08, 0.9)),
         relief=round(relief if variant == "bump" else -relief if variant == "pit" else 0.0, 3),
-        light=draw_light(rng, subject),
+        light=draw_light(rng, surface),
         noise_seed=seed(rng),
     )
 
 
-def render_one(subject: Subject, params: SpotParams) -> Rendered:
+def render_one(surface: Surface, params: SpotParams) -> Rendered:
     """The pixels that the spots change."""
     reach = [radius * np.sqrt(elongation) * 1.7 + 3 for _, _, radius, elongation, _ in params.spots]
     tops, lefts, bottoms, rights = zip(
         *((y - r, x - r, y + r + 1, x + r + 1) for (y, x, *_), r in zip(params.spots, reach, strict=True)), strict=True
     )
-    box = clip_box(min(tops), min(lefts), max(bottoms), max(rights), subject.foreground.shape)
+    box = clip_box(min(tops), min(lefts), max(bottoms), max(rights), surface.foreground.shape)
     y0, x0, y1, x1 = box
     if not box[2]:
         return NOTHING
@@ -134,7 +124,7 @@ def render_one(subject: Subject, params: SpotParams) -> Rendered:
         around = np.arctan2(rows, np.arange(left, right, dtype=np.float32)[None, :] - np.float32(x - x0))
         for k, (size, phase) in enumerate(params.lobes, start=2):
             away = away * (1 + np.float32(size) * np.cos(k * around + np.float32(phase + turn)))
-        edge = max(params.edge, 1.2 * subject.softness / radius)
+        edge = max(params.edge, 1.2 * surface.softness / radius)
         np.maximum(cover[window], coverage(1 - away, edge), out=cover[window])
         if params.relief:
             np.maximum(height[window], np.clip(1 - away * away / 1.3, 0, 1) ** 2 * np.float32(radius), out=height[window])
@@ -145,9 +135,9 @@ def render_one(subject: Subject, params: SpotParams) -> Rendered:
         light = np.float32(params.relief) * slope / max(float(np.abs(slope).max()), 1e-6)
         if params.variant == "bump":
             change *= np.float32(0.35)  # the surface is the same, only nearer
-    fg = subject.foreground[y0:y1, x0:x1]
-    coat = Coat(cover, change, params.tint, params.keep, 7 * subject.scale, light)
-    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+    fg = surface.foreground[y0:y1, x0:x1]
+    coat = Coat(cover, change, params.tint, params.keep, 7 * surface.scale, light)
+    return finish(surface.pixels, box, paint(surface, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
 SPOT = AnomalyType("spot", 3, SpotSettings, STRENGTHS, SpotParams, draw, render_one, smallest_contrast=5.0)

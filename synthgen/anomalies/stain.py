@@ -10,23 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast
-from synthgen.anomalies.blending import clip_box, finish
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    CountRange,
-    PositiveRange,
-    RelativeRange,
-    Rendered,
-    Share,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)  # fmt: skip
-from synthgen.anomalies.shapes import Field, blotch_noise, coverage, ellipse_distance, streaks
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.contract import AnomalyType, CountRange, PositiveRange, RelativeRange, Share, TypeSettings
+from synthgen.painting.appearance import Coat, draw_tint, paint, signed_contrast
+from synthgen.painting.blending import clip_box, finish
+from synthgen.painting.draws import log_uniform, seed, uniform, weighted_choice
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.shapes import Field, blotch_noise, coverage, ellipse_distance, streaks
+from synthgen.painting.surface import Surface
 
 _VARIANTS = {"spill": 0.35, "smear": 0.25, "bloom": 0.2, "print": 0.2}
 
@@ -77,12 +67,12 @@ class StainParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: StainSettings) -> StainParams:
-    """Parameters of one stain on this subject."""
-    variant = odds_of(rng, _VARIANTS)
-    y, x = subject.structured_place(rng, 0.3)
-    scale = subject.scale
-    radius = max(log_uniform(rng, settings.size_range) * subject.diameter(y, x), 4 * scale)
+def draw(rng: np.random.Generator, surface: Surface, settings: StainSettings) -> StainParams:
+    """Parameters of one stain on this surface."""
+    variant = weighted_choice(rng, _VARIANTS)
+    y, x = surface.structured_place(rng, 0.3)
+    scale = surface.scale
+    radius = max(log_uniform(rng, settings.size_range) * surface.diameter(y, x), 4 * scale)
     elongation = log_uniform(rng, settings.elongation_range) * (2.5 if variant == "smear" else 1.0)
     turn = rng.uniform(0, np.pi)
     drops = []
@@ -92,7 +82,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: StainSettings) ->
         drops.append((y + away * np.sin(around), x + away * np.cos(around),
                       size * np.sqrt(elongation), max(size / np.sqrt(elongation), 1.5)))  # fmt: skip
     contrast = signed_contrast(
-        rng, subject, (y, x), settings.contrast_range, settings.bright_share, min(radius, 40 * scale), 1.8
+        rng, surface, (y, x), settings.contrast_range, settings.bright_share, min(radius, 40 * scale), 1.8
     )
     return StainParams(
         style=settings.style,
@@ -100,7 +90,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: StainSettings) ->
         drops=tuple(tuple(round(float(value), 3) for value in drop) for drop in drops),  # type: ignore[misc]
         turn=round(float(turn), 4),
         contrast=contrast,
-        tint=draw_tint(rng, subject, (y, x), radius, 0.25),
+        tint=draw_tint(rng, surface, (y, x), radius, 0.25),
         opacity=uniform(rng, (0.75, 1.0)),
         keep=uniform(rng, (0.0, 0.4)) if variant == "print" else uniform(rng, (0.6, 1.1)),
         ragged=uniform(rng, (0.03, 0.2)) if variant == "print" else uniform(rng, (0.1, 0.35)),
@@ -109,12 +99,12 @@ def draw(rng: np.random.Generator, subject: Subject, settings: StainSettings) ->
     )
 
 
-def render_one(subject: Subject, params: StainParams) -> Rendered:
+def render_one(surface: Surface, params: StainParams) -> Rendered:
     """The pixels that a stain changes."""
     rng = np.random.default_rng(params.noise_seed)
     reach = max(max(along, across) for _, _, along, across in params.drops) * (1.3 + 2 * params.ragged) + 3
     ys, xs = zip(*((y, x) for y, x, _, _ in params.drops), strict=True)
-    box = clip_box(min(ys) - reach, min(xs) - reach, max(ys) + reach, max(xs) + reach, subject.foreground.shape)
+    box = clip_box(min(ys) - reach, min(xs) - reach, max(ys) + reach, max(xs) + reach, surface.foreground.shape)
     y0, x0, y1, x1 = box
     if not y1:
         return NOTHING
@@ -124,13 +114,13 @@ def render_one(subject: Subject, params: StainParams) -> Rendered:
     _, _, along, across = params.drops[0]
     noise = blotch_noise(rng, depth.shape, max(0.8 * float(np.sqrt(along * across)), 3), 4)
     depth += np.float32(params.ragged) * noise
-    edge = max(params.rim, 1.2 * subject.softness / min(across, along))
+    edge = max(params.rim, 1.2 * surface.softness / min(across, along))
     cover = coverage(depth, edge) * np.float32(params.opacity)
-    fg = subject.foreground[y0:y1, x0:x1]
+    fg = surface.foreground[y0:y1, x0:x1]
     body = (cover >= 0.5 * params.opacity).astype(np.uint8) & fg
     change = np.float32(params.contrast) * _thickness(rng, params, box, depth, noise)
-    coat = Coat(cover, change, params.tint, params.keep, 9 * subject.scale)
-    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), body, fg)
+    coat = Coat(cover, change, params.tint, params.keep, 9 * surface.scale)
+    return finish(surface.pixels, box, paint(surface, box, coat, params.noise_seed), body, fg)
 
 
 def _thickness(

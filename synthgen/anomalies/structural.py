@@ -10,8 +10,8 @@ from pydantic import AfterValidator
 
 from synthgen.anomalies.contract import AnomalyType, CountRange
 from synthgen.anomalies.edge_edit import EdgeParams, EdgeSettings, Weights, draw_with, render, render_one
-from synthgen.anomalies.subject import Subject
 from synthgen.edges.editing import Odds
+from synthgen.painting.surface import Surface
 
 _MOST_SHAPES = 20
 
@@ -48,11 +48,11 @@ STRENGTHS = {
 }
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: StructuralSettings) -> EdgeParams:
-    """Parameters of one edit of shapes on this subject."""
+def draw(rng: np.random.Generator, surface: Surface, settings: StructuralSettings) -> EdgeParams:
+    """Parameters of one edit of shapes on this surface."""
     low, high = settings.shape_count_range
     count = int(rng.integers(low, high + 1))
-    return draw_with(rng, subject, settings, Odds(settings.weights, shapes=count, shape_area=settings.shape_area_range), False)
+    return draw_with(rng, surface, settings, Odds(settings.weights, shapes=count, shape_area=settings.shape_area_range), False)
 
 
 STRUCTURAL = AnomalyType(

@@ -17,23 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator
 
-from synthgen.anomalies.appearance import Coat, draw_tint, odds_of, paint, signed_contrast, soften, under_its_light
-from synthgen.anomalies.blending import clip_box, finish
-from synthgen.anomalies.contract import (
-    NOTHING,
-    AnomalyType,
-    PositiveRange,
-    Range,
-    RelativeRange,
-    Rendered,
-    Share,
-    TypeSettings,
-    log_uniform,
-    seed,
-    uniform,
-)  # fmt: skip
-from synthgen.anomalies.shapes import Field, blotch_noise, coverage, ellipse_distance, streaks
-from synthgen.anomalies.subject import Subject
+from synthgen.anomalies.contract import AnomalyType, PositiveRange, Range, RelativeRange, Share, TypeSettings
+from synthgen.painting.appearance import Coat, draw_tint, paint, signed_contrast, soften, under_its_light
+from synthgen.painting.blending import clip_box, finish
+from synthgen.painting.draws import log_uniform, seed, uniform, weighted_choice
+from synthgen.painting.rendered import NOTHING, Rendered
+from synthgen.painting.shapes import Field, blotch_noise, coverage, ellipse_distance, streaks
+from synthgen.painting.surface import Surface
 from synthgen.samples import Box, Mask
 
 _VARIANTS = {"side": 0.45, "strip": 0.25, "oval": 0.3}
@@ -114,30 +104,30 @@ class ZoneParams:
     noise_seed: int
 
 
-def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> ZoneParams:
-    """Parameters of one zone on this subject."""
-    variant = odds_of(rng, _VARIANTS)
-    y, x = subject.structured_place(rng, 0.2)
-    scale, share = subject.scale, log_uniform(rng, settings.area_range)
-    inside = _places(subject.foreground) - np.array(subject.foreground.shape) / 2
+def draw(rng: np.random.Generator, surface: Surface, settings: ZoneSettings) -> ZoneParams:
+    """Parameters of one zone on this surface."""
+    variant = weighted_choice(rng, _VARIANTS)
+    y, x = surface.structured_place(rng, 0.2)
+    scale, share = surface.scale, log_uniform(rng, settings.area_range)
+    inside = _places(surface.foreground) - np.array(surface.foreground.shape) / 2
     # boundaries follow the passes of a tool, which the surface's own lines show
-    lay = subject.lay_around(y, x)
+    lay = surface.lay_around(y, x)
     along = lay + (np.pi / 2 if rng.random() < 0.5 else 0)
     turn = round(float(along + rng.normal(0, 0.06) if rng.random() < 0.7 else rng.uniform(0, np.pi)), 4)
     if rng.random() < 0.5:
         turn = round(turn + float(np.pi), 4)
     first = 1 - share if variant == "side" else rng.uniform(0, 1 - share)
     near, far = _quantiles(inside, turn, first, 1.0 if variant == "side" else first + share)
-    radius = max(float(np.sqrt(share * subject.foreground.sum() / np.pi)), 1.0)
+    radius = max(float(np.sqrt(share * surface.foreground.sum() / np.pi)), 1.0)
     elongation = log_uniform(rng, (1.0, 3.0))
     # a smooth surface has little texture that could differ, so that its brightness must
     low, high = settings.contrast_range
-    low = min(max(low, _PLAIN - subject.texture_around(y, x, 40 * scale)), high)
-    contrast = signed_contrast(rng, subject, (y, x), (low, high), settings.bright_share, 40 * scale, 0.0, _DARKEST)
-    r, g, b = (round(0.4 * value, 3) for value in draw_tint(rng, subject, (y, x), 40 * scale))
-    size = float(np.sqrt(subject.foreground.sum()))
+    low = min(max(low, _PLAIN - surface.texture_around(y, x, 40 * scale)), high)
+    contrast = signed_contrast(rng, surface, (y, x), (low, high), settings.bright_share, 40 * scale, 0.0, _DARKEST)
+    r, g, b = (round(0.4 * value, 3) for value in draw_tint(rng, surface, (y, x), 40 * scale))
+    size = float(np.sqrt(surface.foreground.sum()))
     stronger, weaker = log_uniform(rng, settings.lay_range), log_uniform(rng, settings.grain_range)
-    worked = rng.random() < (0.5 if subject.lay is None else settings.worked_share)
+    worked = rng.random() < (0.5 if surface.lay is None else settings.worked_share)
     return ZoneParams(
         style=settings.style,
         variant=variant,
@@ -149,7 +139,7 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
         radii=(round(radius * np.sqrt(elongation), 3), round(radius / np.sqrt(elongation), 3)),
         contrast=contrast,
         slope=uniform(rng, (-0.6, 0.6)) if rng.random() < 0.5 else 0.0,
-        streaks=_lines(rng, subject, (y, x), contrast, settings),
+        streaks=_lines(rng, surface, (y, x), contrast, settings),
         rubbing=round(float(lay), 4),
         tint=(r, g, b),
         keep=round(1 / weaker if worked else weaker, 4),
@@ -160,41 +150,41 @@ def draw(rng: np.random.Generator, subject: Subject, settings: ZoneSettings) -> 
     )
 
 
-def render_one(subject: Subject, params: ZoneParams) -> Rendered:
+def render_one(surface: Surface, params: ZoneParams) -> Rendered:
     """The pixels that a zone changes."""
     rng = np.random.default_rng(params.noise_seed)
     margin = params.rim + 3 * params.ragged
-    box = _reached(subject, params, margin)
+    box = _reached(surface, params, margin)
     y, x, bottom, _ = box
     if not bottom:
         return NOTHING
-    depth = _depth(params, box, subject.foreground.shape)
+    depth = _depth(params, box, surface.foreground.shape)
     left, top, width, height = cv2.boundingRect((depth > -margin).astype(np.uint8))
     if not width:
         return NOTHING
     depth = depth[top : top + height, left : left + width]
     box = (y + top, x + left, y + top + height, x + left + width)
-    depth = depth + np.float32(params.ragged) * blotch_noise(rng, depth.shape, max(24 * subject.scale, 3), 2)
-    fg = subject.foreground[box[0] : box[2], box[1] : box[3]]
-    cover = soften(subject, coverage(depth, params.rim))
+    depth = depth + np.float32(params.ragged) * blotch_noise(rng, depth.shape, max(24 * surface.scale, 3), 2)
+    fg = surface.foreground[box[0] : box[2], box[1] : box[3]]
+    cover = soften(surface, coverage(depth, params.rim))
     change: Field | np.float32 = np.float32(params.contrast)
     if params.slope:
         c, s = np.float32(np.cos(params.turn)), np.float32(np.sin(params.turn))
         rows, columns = (np.linspace(-0.5, 0.5, side, dtype=np.float32) for side in cover.shape)
         change = change * (1 + np.float32(params.slope) * (columns[None, :] * c + rows[:, None] * s))
     if params.streaks:
-        lines = streaks(rng, box, params.rubbing, max(2 * subject.scale, 1))
+        lines = streaks(rng, box, params.rubbing, max(2 * surface.scale, 1))
         change = change + np.float32(params.streaks) * np.clip(lines, -2, 2)
-    change = under_its_light(subject, box, params.centre, change, _DARKEST)
-    coat = Coat(cover, change, params.tint, params.keep, _FINE * subject.scale, lines=params.lay)
-    return finish(subject.pixels, box, paint(subject, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+    change = under_its_light(surface, box, params.centre, change, _DARKEST)
+    coat = Coat(cover, change, params.tint, params.keep, _FINE * surface.scale, lines=params.lay)
+    return finish(surface.pixels, box, paint(surface, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
 
 
 def _lines(
-    rng: np.random.Generator, subject: Subject, place: tuple[int, int], contrast: float, settings: ZoneSettings
+    rng: np.random.Generator, surface: Surface, place: tuple[int, int], contrast: float, settings: ZoneSettings
 ) -> float:
     """Gray levels of the fine lines: a tool leaves them as strong as those beside it, whatever it does to the brightness."""
-    beside = min(subject.texture_around(*place, 40 * subject.scale), _STRONGEST_LINES) * uniform(rng, settings.lines_range)
+    beside = min(surface.texture_around(*place, 40 * surface.scale), _STRONGEST_LINES) * uniform(rng, settings.lines_range)
     return round(max(beside, 0.5 * abs(contrast) * rng.random()) * (rng.random() < _LINED), 3)
 
 
@@ -206,13 +196,13 @@ def _places(foreground: Mask) -> NDArray[np.intp]:
     return few if len(few) else np.zeros((1, 2), np.intp)  # nothing is the part: nothing will change
 
 
-def _reached(subject: Subject, params: ZoneParams, margin: float) -> Box:
+def _reached(surface: Surface, params: ZoneParams, margin: float) -> Box:
     """The object's window, or of an oval the part of it that is less than `margin` pixels outside."""
-    x, y, width, height = cv2.boundingRect(subject.foreground)
+    x, y, width, height = cv2.boundingRect(surface.foreground)
     if params.variant != "oval":
         return y, x, y + height, x + width
     reach = max(params.radii) * (1 + margin / min(params.radii)) + 2
-    (cy, cx), size = params.centre, subject.foreground.shape
+    (cy, cx), size = params.centre, surface.foreground.shape
     top, left, bottom, right = clip_box(cy - reach, cx - reach, cy + reach, cx + reach, size)
     return clip_box(max(top, y), max(left, x), min(bottom, y + height), min(right, x + width), size)
 

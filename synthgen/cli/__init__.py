@@ -7,11 +7,11 @@ samples rejected than allowed); 130 or 143 interrupted, and resumable.
 import sys
 
 from synthgen.cli.app import app
+from synthgen.cli.build import build, demo, init, plan, replay
 from synthgen.cli.comparing import compare_real
 from synthgen.cli.doctor import doctor
 from synthgen.cli.exporting import export, report
-from synthgen.cli.looking import diff, info, list_, status, verify, view
-from synthgen.cli.making import build, demo, init, plan, replay
+from synthgen.cli.inspect import diff, info, list_, status, verify, view
 from synthgen.cli.training import train
 from synthgen.cli.worth import worth
 from synthgen.errors import SynthgenError

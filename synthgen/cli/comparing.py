@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from synthgen.cli.app import Json, console, print_json, stdout_console
 from synthgen.errors import UsageError
+from synthgen.terminal.console import Json, console, print_json, stdout_console
 
 
 def compare_real(
@@ -33,8 +33,8 @@ def compare_real(
     try:
         import matplotlib  # noqa: F401
 
-        from detectors.audit import audit
-        from detectors.audit.report import recipe_text, summary_table, write_audit
+        from detectors.real.comparison import audit
+        from detectors.real.comparison.report import recipe_text, summary_table, write_audit
     except ModuleNotFoundError as error:
         raise UsageError(f"`synthgen compare-real` needs {error.name}: pip install 'synthgen[detectors]'.") from error
     pairs = [entry.partition("=") for entry in match or ()]

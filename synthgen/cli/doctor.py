@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from synthgen.cli.app import Json, console, print_json
 from synthgen.errors import InputDataError, SynthgenError
+from synthgen.terminal.console import Json, console, print_json
 
 _PACKAGES = (
     "numpy",
@@ -115,7 +115,7 @@ def _weights() -> list[Finding]:
     if find_spec("torch") is not None:
         import torch
 
-        from detectors.backbones import BACKBONES
+        from detectors.data.backbones import BACKBONES
 
         folder = Path(torch.hub.get_dir()) / "checkpoints"
         for one in BACKBONES.values():

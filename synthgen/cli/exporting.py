@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from synthgen.cli.app import Json, console, print_json
-from synthgen.cli.request import names_of
 from synthgen.errors import UsageError
+from synthgen.terminal.arguments import names_of
+from synthgen.terminal.console import Json, console, print_json
 
 Folder = Annotated[Path, typer.Argument(help="The folder that `synthgen build` wrote (or a single shard).")]
 

@@ -6,14 +6,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synthgen.cli.app import console
 from synthgen.cli.mixtures import read_mixtures
 from synthgen.errors import UsageError, suggest
+from synthgen.terminal.arguments import names_of, size_of, weights_of
+from synthgen.terminal.console import console
 
 if TYPE_CHECKING:
-    from synthgen.build import Part
-    from synthgen.build.backends import Opener
-    from synthgen.edges.studio import EdgeTools
+    from synthgen.builder import Part
+    from synthgen.builder.backends import Opener
+    from synthgen.edges.pipeline import EdgeAssets
     from synthgen.plan import Plan
     from synthgen.recipe import Recipe
     from synthgen.refine.refiner import RefinementTools
@@ -157,7 +158,7 @@ def _quality_limit(scores: Path | None, minimum: float | None) -> "QualityLimit 
     return QualityLimit.read(scores, minimum)
 
 
-def _sized(recipe: "Recipe", tools: "EdgeTools", values: dict[str, Any]) -> "Recipe":
+def _sized(recipe: "Recipe", tools: "EdgeAssets", values: dict[str, Any]) -> "Recipe":
     """The recipe at the size that the generator draws, unless another one was asked for, or other types are made too."""
     from synthgen.anomalies.registry import TYPES
     from synthgen.edges.model import read_card
@@ -171,7 +172,7 @@ def _sized(recipe: "Recipe", tools: "EdgeTools", values: dict[str, Any]) -> "Rec
     return recipe
 
 
-def edge_tools(generator: Path | None, weights: Sequence[str], sam: Path | None, device: str) -> "EdgeTools | None":
+def edge_tools(generator: Path | None, weights: Sequence[str], sam: Path | None, device: str) -> "EdgeAssets | None":
     """What `--edge-generator` and the options beside it ask for; None without it.
 
     Raises:
@@ -183,10 +184,10 @@ def edge_tools(generator: Path | None, weights: Sequence[str], sam: Path | None,
             raise UsageError("--weights goes with --edge-generator, which draws logical and structural anomalies.")
         return None
     require_torch("--edge-generator")
-    from synthgen.edges.studio import EdgeTools
-    from synthgen.training.devices import choose_compute
+    from synthgen.edges.pipeline import EdgeAssets
+    from synthgen.runs.devices import choose_compute
 
-    return EdgeTools(generator, paths.get("pidinet"), sam, str(choose_compute(device).device))
+    return EdgeAssets(generator, paths.get("pidinet"), sam, str(choose_compute(device).device))
 
 
 def refinement_tools(npcf: Sequence[Path], npcfpp: Sequence[Path], device: str) -> "RefinementTools":
@@ -200,21 +201,9 @@ def refinement_tools(npcf: Sequence[Path], npcfpp: Sequence[Path], device: str) 
     if not npcf and not npcfpp:
         return NO_NETWORKS
     require_torch("--npcf", "refine")
-    from synthgen.training.devices import choose_compute
+    from synthgen.runs.devices import choose_compute
 
     return RefinementTools(tuple(npcf), tuple(npcfpp), str(choose_compute(device).device))
-
-
-def weights_of(entries: Sequence[str] | None, names: Sequence[str] = ("pidinet",)) -> dict[str, Path]:
-    """The files of `--weights NAME=FILE`. Raises UsageError for any other name."""
-    paths: dict[str, Path] = {}
-    for entry in entries or ():
-        name, _, path = entry.partition("=")
-        if name not in names or not path:
-            told = f"expected {' or '.join(f'{name}=FILE' for name in names)}" if names else "nothing here takes weights"
-            raise UsageError(f"--weights {entry}: {told}.")
-        paths[name] = Path(path)
-    return paths
 
 
 def require_torch(what: str, extra: str = "edges") -> None:
@@ -251,24 +240,6 @@ def _option_names(request: Request) -> dict[tuple[str, ...], str]:
     return names
 
 
-def names_of(text: str | None) -> list[str] | None:
-    """Names that commas separate; None for none given."""
-    if text is None:
-        return None
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
-        raise UsageError(f"{text!r} names nothing: leave --categories or --types away for all, or name some.")
-    return parts
-
-
-def size_of(text: str) -> Any:
-    """One number, or (height, width)."""
-    parts = text.lower().replace("×", "x").split("x")
-    if not 1 <= len(parts) <= 2 or not all(part.strip().isdigit() for part in parts):
-        raise UsageError(f"--size {text}: expected one number, or HEIGHTxWIDTH such as 256x320.")
-    return [int(part) for part in parts] if len(parts) == 2 else int(parts[0])
-
-
 def refuse_inside(folder: Path, place: Path | None) -> None:
     """A user's dataset is only ever read: raise a UsageError if `folder` lies in it."""
     if place is not None and folder.resolve().is_relative_to(place.resolve()):
@@ -277,7 +248,7 @@ def refuse_inside(folder: Path, place: Path | None) -> None:
 
 def opener_of(backend: str, scheduler: str | None) -> "Opener":
     """What `--backend` and `--scheduler` ask for."""
-    from synthgen.build import dask_opener, open_loky
+    from synthgen.builder import dask_opener, open_loky
 
     if backend not in ("loky", "dask"):
         raise UsageError(f"--backend {backend}: there is no such backend.{suggest(backend, ['loky', 'dask'])}")
@@ -288,7 +259,7 @@ def opener_of(backend: str, scheduler: str | None) -> "Opener":
 
 def part_of(text: str | None) -> "Part | None":
     """What `--shards` asks for."""
-    from synthgen.build import Part
+    from synthgen.builder import Part
 
     if text is None:
         return None

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from synthgen.cli.app import console, print_json
-from synthgen.cli.progress import occasionally
-from synthgen.cli.request import names_of, refuse_inside, size_of, weights_of
+from synthgen.cli.request import refuse_inside
 from synthgen.errors import UsageError
+from synthgen.terminal.arguments import names_of, size_of, weights_of
+from synthgen.terminal.console import console, print_json
+from synthgen.terminal.progress import occasionally
 
 if TYPE_CHECKING:
-    from synthgen.cli.training import TrainRequest
+    from synthgen.cli.train_request import TrainRequest
     from synthgen.datasets import DatasetScan
     from synthgen.edges.config import GeneratorConfig
     from synthgen.edges.detector import EdgeDetector
@@ -26,11 +27,11 @@ def train_edge_generator(request: "TrainRequest") -> None:
     from synthgen.edges.config import make_config
     from synthgen.edges.detector import make_detector
     from synthgen.edges.model import ModelCard, read_card
-    from synthgen.edges.pairs import read_pairs, split
-    from synthgen.edges.training import choose_perceptual, load_perceptual, train_generator
-    from synthgen.training.devices import choose_compute
-    from synthgen.training.folder import CHECKPOINT, RunFolder
-    from synthgen.training.terminal import Interrupted, terminable, training_progress
+    from synthgen.runs.devices import choose_compute
+    from synthgen.runs.folder import CHECKPOINT, RunFolder
+    from synthgen.terminal.training import Interrupted, terminable, training_progress
+    from synthgen.training.edge_generator import choose_perceptual, load_perceptual, train_generator
+    from synthgen.training.edge_pairs import read_pairs, split
 
     talk = console()
     compute = choose_compute(request.device, request.precision or "fp32")

@@ -5,27 +5,28 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from synthgen.cli.app import console, print_json
-from synthgen.cli.request import Request, make_plan_from, names_of, refuse_inside, weights_of
+from synthgen.cli.request import Request, make_plan_from, refuse_inside
 from synthgen.errors import UsageError
+from synthgen.terminal.arguments import names_of, weights_of
+from synthgen.terminal.console import console, print_json
 
 if TYPE_CHECKING:
-    from synthgen.cli.training import TrainRequest
+    from synthgen.cli.train_request import TrainRequest
     from synthgen.refine.model import RefinementCard
-    from synthgen.refine.samples import StageA
-    from synthgen.training.devices import Compute
+    from synthgen.runs.devices import Compute
+    from synthgen.training.stage_a import StageA
 
 _PAPERS_TYPES = "crack,corrosion,deformation"
 
 
 def train_refinement(request: "TrainRequest") -> None:
     """Train a network on stage A, or say that it is trained already."""
-    from synthgen.digests import file_sha256
+    from synthgen.files import file_sha256
     from synthgen.refine.config import NPCF, NPCFPP, NpcfConfig, make_config
     from synthgen.refine.features import choose_network
     from synthgen.refine.model import RefinementCard, model_file, read_card
-    from synthgen.training.devices import choose_compute
-    from synthgen.training.folder import RunFolder
+    from synthgen.runs.devices import choose_compute
+    from synthgen.runs.folder import RunFolder
 
     talk = console()
     fine = request.model == NPCFPP
@@ -70,10 +71,10 @@ def train_refinement(request: "TrainRequest") -> None:
 def _train(
     request: "TrainRequest", stage_a: "StageA", card: "RefinementCard", run: Any, compute: "Compute", paths: dict[str, Path]
 ) -> None:
-    from synthgen.build.backends import usable_cores
-    from synthgen.refine.training import Training, train
-    from synthgen.training.folder import CHECKPOINT
-    from synthgen.training.terminal import Interrupted, terminable, training_progress
+    from synthgen.builder.backends import usable_cores
+    from synthgen.runs.folder import CHECKPOINT
+    from synthgen.terminal.training import Interrupted, terminable, training_progress
+    from synthgen.training.refinement import Training, train
 
     talk = console()
     for line in _summary(stage_a, card, paths):
@@ -111,7 +112,7 @@ def _train(
 def _samples(request: "TrainRequest") -> "StageA":
     """What is to be learned."""
     from synthgen.anomalies.registry import AUTO, TYPES, canonical_type
-    from synthgen.refine.samples import from_plan, from_shards
+    from synthgen.training.stage_a import from_plan, from_shards
 
     if (request.dataset is None) == (request.shards is None):
         raise UsageError("give either --dataset NAME (anomalies are made as they are needed) or --shards DIR.")

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from synthgen.cli.app import Json, console, print_json, stdout_console
 from synthgen.errors import UsageError
+from synthgen.terminal.console import Json, console, print_json, stdout_console
 
 
 def worth(
@@ -32,9 +32,9 @@ def worth(
     One small fixed detector is trained on each anomaly type alone and on all of them, and tested on the real images.
     """
     try:
-        from detectors.worth import Options, measure_worth
-        from detectors.worth.report import summary_table, write_json, write_report
-        from synthgen.training.devices import choose_compute
+        from detectors.real.worth import Options, measure_worth
+        from detectors.real.worth.report import summary_table, write_json, write_report
+        from synthgen.runs.devices import choose_compute
     except ModuleNotFoundError as error:
         raise UsageError(f"`synthgen worth` needs {error.name}: pip install 'synthgen[detectors]'.") from error
     path = weights.removeprefix("backbone=") if weights else None

@@ -20,7 +20,7 @@ class GeneratorConfig:
         batch_size: pictures of a step.
         epochs: passes over the pictures; 0 takes as many as give `steps`.
         steps: where `epochs` is 0.
-        rate: Adam's, constant for the first half, then falling to 0 in a straight line.
+        learning_rate: Adam's, constant for the first half, then falling to 0 in a straight line.
         beta1, beta2: Adam's.
         perceptual: `vgg` and `pidinet` look through these networks, `none` compares pixels; `auto` takes the first of them
             whose weights are there.
@@ -40,7 +40,7 @@ class GeneratorConfig:
     batch_size: int = 56
     epochs: int = 300
     steps: int = 0
-    rate: float = 2e-4
+    learning_rate: float = 2e-4
     beta1: float = 0.5
     beta2: float = 0.999
     perceptual: str = "auto"
@@ -121,8 +121,8 @@ def _checked(config: GeneratorConfig) -> GeneratorConfig:
             raise UsageError(f"{name}={getattr(config, name)}: expected a number from 0 to 1.")
     if not 0 <= config.warp_amount <= 0.3:
         raise UsageError(f"warp_amount={config.warp_amount}: expected a number from 0 to 0.3.")
-    if not (0 < config.rate < 1):
-        raise UsageError(f"rate={config.rate}: expected a number between 0 and 1.")
+    if not (0 < config.learning_rate < 1):
+        raise UsageError(f"learning_rate={config.learning_rate}: expected a number between 0 and 1.")
     for name in ("beta1", "beta2"):
         if not 0 <= getattr(config, name) < 1:
             raise UsageError(f"{name}={getattr(config, name)}: expected a number from 0 on, below 1.")

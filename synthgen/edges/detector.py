@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.digests import file_sha256
 from synthgen.edges import soft
 from synthgen.errors import InputDataError, IntegrityError, UsageError
+from synthgen.files import file_sha256
 from synthgen.samples import Image, Size
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class PidinetDetector:
         network = self.load()
         edges: dict[int, Edges] = {}
         enlarged = [_enlarged(image) for image in images]
-        from synthgen.training.devices import exactly
+        from synthgen.runs.devices import exactly
 
         with exactly():
             for places in self._batches(enlarged):

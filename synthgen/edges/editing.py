@@ -14,10 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.anomalies.appearance import odds_of
-from synthgen.anomalies.contract import log_uniform, uniform
-from synthgen.anomalies.noise import fractal_noise, noise_std, permutation
 from synthgen.errors import InputDataError
+from synthgen.painting.draws import log_uniform, uniform, weighted_choice
+from synthgen.painting.noise import fractal_noise, noise_std, permutation
 from synthgen.samples import Mask
 
 if TYPE_CHECKING:
@@ -224,7 +223,7 @@ def grown(mask: Mask, radius: float) -> Mask:
 
 
 def _semantic(rng: np.random.Generator, scene: Scene, donors: Donors, odds: Odds) -> Edit | None:
-    operation = odds_of(rng, odds.operations) if donors.names else "remove"
+    operation = weighted_choice(rng, odds.operations) if donors.names else "remove"
     adds = bool(rng.random() < odds.added) and operation != "remove"
     if adds:
         return _added(rng, scene, donors, operation)
@@ -272,7 +271,7 @@ def _free_places(scene: Scene) -> NDArray[np.intp]:
 
 
 def _arbitrary(rng: np.random.Generator, scene: Scene, donors: Donors, odds: Odds) -> Edit | None:
-    operation = odds_of(rng, odds.operations) if donors.names else "remove"
+    operation = weighted_choice(rng, odds.operations) if donors.names else "remove"
     inside = np.argwhere(scene.foreground > 0)
     if not len(inside):  # too thin to be seen at this size
         inside = np.argwhere(scene.foreground == 0)
@@ -309,7 +308,7 @@ def _some_regions(rng: np.random.Generator, regions: "Regions", counts: Sequence
     share = regions.areas / regions.labels.size
     chosen: tuple[int, ...] = ()
     for _ in range(_TRIES):
-        count = min(int(odds_of(rng, {str(k): weight for k, weight in enumerate(counts, start=1)})), len(regions))
+        count = min(int(weighted_choice(rng, {str(k): weight for k, weight in enumerate(counts, start=1)})), len(regions))
         chosen = tuple(sorted(1 + int(k) for k in rng.choice(len(regions), count, replace=False)))
         if _REGION_AREA[0] <= sum(share[label - 1] for label in chosen) <= _REGION_AREA[1]:
             break

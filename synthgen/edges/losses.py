@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from synthgen.edges.pidinet import load_pidinet, normalise
 from synthgen.errors import IntegrityError
-from synthgen.training.weights import read_weights
+from synthgen.runs.weights import read_weights
 
 Judged = list[list[Tensor]]
 """What a `Discriminator` returns."""

@@ -14,10 +14,10 @@ from synthgen.edges.config import GeneratorConfig
 from synthgen.edges.detector import POLARITY
 from synthgen.edges.generator import Generator
 from synthgen.errors import InputDataError, IntegrityError
+from synthgen.runs.devices import exactly, settle
+from synthgen.runs.folder import MODEL, load_tensors, save_tensors
+from synthgen.runs.pictures import to_pictures
 from synthgen.samples import Image, Size
-from synthgen.training.devices import exactly, settle
-from synthgen.training.folder import MODEL, load_tensors, save_tensors
-from synthgen.training.pictures import to_pictures
 
 FORMAT = "synthgen-edge-generator"
 VERSION = 1

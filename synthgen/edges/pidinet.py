@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthgen.errors import IntegrityError, UsageError
-from synthgen.training.weights import read_weights
+from synthgen.runs.weights import read_weights
 
 LICENCE = (
     "PiDiNet's weights are for research purposes only; for commercial use, contact its authors"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthgen.digests import file_sha256
 from synthgen.edges.regions import BoolMask, covers_border
 from synthgen.errors import IntegrityError, UsageError
+from synthgen.files import file_sha256
 from synthgen.samples import Image, Mask
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def load_sam(checkpoint: Path) -> Any:
     Raises:
         IntegrityError: the file is damaged, or holds no SAM.
     """
-    from synthgen.training.weights import read_weights
+    from synthgen.runs.weights import read_weights
 
     state = read_weights(checkpoint, f"{WHERE}.")
     try:

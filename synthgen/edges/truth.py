@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.anomalies.blending import drop_specks
 from synthgen.edges.editing import SIDE, grown
+from synthgen.painting.blending import drop_specks
 from synthgen.samples import Image, Mask
 
 Difference = NDArray[np.float32]

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from synthgen import __version__
 from synthgen.errors import UsageError
 from synthgen.export.selection import Chosen
+from synthgen.files import storage_error, temporary_name
 from synthgen.samples import Sample
-from synthgen.shards.storage import storage_error, temporary_name
 
 CARD = "synthgen-export.json"
 _THREADS = 4

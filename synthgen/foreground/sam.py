@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synthgen.digests import file_sha256
 from synthgen.errors import IntegrityError, UsageError
+from synthgen.files import file_sha256
 from synthgen.samples import Mask, NormalImage
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from torch import Tensor
 from synthgen.errors import SynthgenError
 from synthgen.refine.config import SMALLEST_CROP, TrainingConfig
 from synthgen.refine.phase_field import epsilon_squared
+from synthgen.runs.steps import order
 from synthgen.samples import Image, Mask, Sample, Size
-from synthgen.training.steps import order
 
 _CENTRE = (0.25, 0.75)  # where in a training window a pixel of the anomaly lies
 

@@ -23,7 +23,7 @@ class TrainingConfig:
         batch_size: windows of a step.
         steps: of the optimizer; 0 takes `epochs`.
         epochs: passes over the samples, where `steps` is 0.
-        rate, last_rate: AdamW's learning rate at the start and at the end of a cosine.
+        learning_rate, last_learning_rate: AdamW's learning rate at the start and at the end of a cosine.
         warmup: steps over which the rate rises from 0.
         weight_decay: AdamW's.
         averaging: decay of the average of the weights that is kept as the model.
@@ -34,8 +34,8 @@ class TrainingConfig:
     batch_size: int = 32
     steps: int = 20_000
     epochs: int = 0
-    rate: float = 2e-4
-    last_rate: float = 0.0
+    learning_rate: float = 2e-4
+    last_learning_rate: float = 0.0
     warmup: int = 500
     weight_decay: float = 1e-4
     averaging: float = 0.999
@@ -58,7 +58,7 @@ class NpcfConfig(TrainingConfig):
 
     Attributes:
         backbone: the encoder, up to its third level.
-        encoder_rate: learning rate of an encoder with pretrained weights, relative to the others'.
+        encoder_learning_rate: learning rate of an encoder with pretrained weights, relative to the others'.
         takes_stage_a: whether it sees stage A beside the normal image.
         residual: whether it predicts a change of stage A around the anomaly; else, as the paper, a whole image.
         anomaly, pde, tv, colour, perceptual: weights of the loss terms (equation 21); that of the normal region is 1.
@@ -78,7 +78,7 @@ class NpcfConfig(TrainingConfig):
     """
 
     backbone: str = "wide_resnet50_2"
-    encoder_rate: float = 0.1
+    encoder_learning_rate: float = 0.1
     takes_stage_a: bool = True
     residual: bool = True
     anomaly: float = 0.2
@@ -116,8 +116,8 @@ class NpcfppConfig(TrainingConfig):
     whole_share: float = 0.25
     batch_size: int = 16
     steps: int = 10_000
-    rate: float = 1e-3
-    last_rate: float = 1e-5
+    learning_rate: float = 1e-3
+    last_learning_rate: float = 1e-5
     warmup: int = 200
     width: int = 32
     window: int = 16
@@ -139,7 +139,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             epsilon2=1.0, tv_area="image", tv=1e-4, colour_reference="image", perc_target="normal", perc_mask="pixels",
         ),
         "gpu_small": NpcfConfig(backbone="resnet18", steps=10_000),
-        "cpu": NpcfConfig(backbone="resnet18", steps=800, rate=5e-4, **_CPU),
+        "cpu": NpcfConfig(backbone="resnet18", steps=800, learning_rate=5e-4, **_CPU),
     },
     NPCFPP: {
         "default": NpcfppConfig(),
@@ -212,9 +212,12 @@ def checked(config: Config) -> Config:
             raise UsageError(f"--set {name}={getattr(config, name)}: at least 1 is needed.")
     if min(config.steps, config.epochs) < 0 or not max(config.steps, config.epochs):
         raise UsageError(f"steps={config.steps}, epochs={config.epochs}: one of them must be greater than 0, none less.")
-    if not 0 < config.rate < 1 or not 0 <= config.last_rate <= config.rate:
-        raise UsageError(f"rate={config.rate}, last_rate={config.last_rate}: expected 0 <= last_rate <= rate, 0 < rate < 1.")
-    for name in ("whole_share", "averaging", "encoder_rate"):
+    if not 0 < config.learning_rate < 1 or not 0 <= config.last_learning_rate <= config.learning_rate:
+        raise UsageError(
+            f"learning_rate={config.learning_rate}, last_learning_rate={config.last_learning_rate}: expected "
+            "0 <= last_learning_rate <= learning_rate, 0 < learning_rate < 1."
+        )
+    for name in ("whole_share", "averaging", "encoder_learning_rate"):
         if not 0 <= getattr(config, name, 0.0) <= 1:
             raise UsageError(f"--set {name}={getattr(config, name)}: expected a number from 0 to 1.")
     numbers = (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from synthgen.errors import IntegrityError, UsageError
 from synthgen.refine.config import NpcfConfig
 from synthgen.refine.npcf import DEVIATION, MEAN, Encoder
-from synthgen.training.weights import read_weights
+from synthgen.runs.weights import read_weights
 
 _LAYERS = (3, 8, 15)  # relu1_2, relu2_2, relu3_3 of VGG-16
 _LEVELS = 3  # of the encoder: to 1/8 of the resolution

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synthgen.digests import file_sha256
 from synthgen.errors import InputDataError, IntegrityError, UsageError
+from synthgen.files import file_sha256
 from synthgen.refine.config import NPCFPP, NpcfConfig, NpcfppConfig, checked, config_from_json
 from synthgen.refine.stages import make_network
+from synthgen.runs.devices import settle
+from synthgen.runs.folder import MODEL, load_tensors, save_tensors
 from synthgen.samples import Size
-from synthgen.training.devices import settle
-from synthgen.training.folder import MODEL, load_tensors, save_tensors
 
 FORMAT = "synthgen-refinement"
 VERSION = 1

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synthgen.errors import IntegrityError
-from synthgen.training.weights import read_weights
+from synthgen.runs.weights import read_weights
 
 MULTIPLE = 16
 """Height and width must be multiples of this."""

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.anomalies.contract import Rendered
+from synthgen.painting.rendered import Rendered
 from synthgen.refine.windows import blended, finished, window_around
 from synthgen.samples import Image, Mask
 

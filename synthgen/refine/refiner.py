@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from synthgen.anomalies.contract import Rendered
-from synthgen.digests import file_sha256
 from synthgen.errors import IntegrityError, UsageError, suggest
+from synthgen.files import file_sha256
+from synthgen.painting.rendered import Rendered
 from synthgen.refine import phase_field
 from synthgen.refine.windows import Window, finished, window_at
 from synthgen.samples import Box, Image, Size
@@ -189,8 +189,8 @@ class Refiner:
 
         from synthgen.refine.batches import padded, padded_size, to_batch
         from synthgen.refine.stages import coarse, fine
-        from synthgen.training.devices import exactly
-        from synthgen.training.pictures import to_pictures
+        from synthgen.runs.devices import exactly
+        from synthgen.runs.pictures import to_pictures
 
         height, width = windows[0].mask.shape
         size = padded_size((height, width))

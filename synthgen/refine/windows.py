@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.anomalies.blending import SEEN, finish, largest_change, odd
-from synthgen.anomalies.contract import Rendered
+from synthgen.painting.blending import SEEN, finish, largest_change, odd_size
+from synthgen.painting.rendered import Rendered
 from synthgen.samples import Box, Image, Mask
 
 _GROWN = 4  # pixels of a 512-pixel image by which a refined anomaly may outgrow its mask: a pixel, and a rim that fades out
@@ -74,7 +74,7 @@ def finished(normal: Image, window: Window, changed: Image, core: Mask | None, s
     """
     if not np.ptp(window.stage_a, axis=2).any():  # gray stays gray
         changed = np.repeat(np.rint(changed.mean(2, keepdims=True)).astype(np.uint8), 3, 2)
-    reach = odd(2 * _GROWN * scale + 1)
+    reach = odd_size(2 * _GROWN * scale + 1)
     near = np.asarray(cv2.dilate(window.mask, np.ones((reach, reach), np.uint8)), np.uint8)
     if core is None:
         change = largest_change(window.normal, changed)

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from synthgen.build.folder import differences
+from synthgen.files import differences
 from synthgen.shards import ShardDataset
 
 

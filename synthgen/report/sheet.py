@@ -10,8 +10,8 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFont
 
 from synthgen.errors import InputDataError
+from synthgen.files import whole_file
 from synthgen.samples import Image, Sample
-from synthgen.shards.storage import storage_error
 
 _CELL = 232  # pixels, side of one picture
 _GAP = 6
@@ -103,10 +103,8 @@ def save_sheet(path: Path, sheet: Image) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    try:
-        PillowImage.fromarray(sheet).save(path, format="PNG")
-    except OSError as error:
-        raise storage_error(path, error) from error
+    with whole_file(path, synced=False) as temporary:
+        PillowImage.fromarray(sheet).save(temporary, format="PNG")
 
 
 def _whole(sample: Sample) -> Image:

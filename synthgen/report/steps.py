@@ -10,7 +10,7 @@ from PIL import ImageDraw, ImageFont
 
 from synthgen.anomalies.edge_edit import steps
 from synthgen.anomalies.registry import TYPES
-from synthgen.anomalies.subject import Subject
+from synthgen.painting.surface import Surface
 from synthgen.samples import Image, Mask, Sample
 
 _CELL, _GAP, _CAPTION = 192, 4, 18  # pixels
@@ -19,24 +19,24 @@ _OUTLINE, _AREA = (255, 40, 60), (40, 110, 255)
 _TITLES = ("normal", "edges", "regions", "edited edges", "generated normal", "generated", "difference", "sample")
 
 
-def steps_sheet(samples: Sequence[tuple[Sample, Subject]]) -> Image:
-    """(H, W, 3) uint8 RGB: a row for each accepted edge edit, with its prepared subject."""
+def steps_sheet(samples: Sequence[tuple[Sample, Surface]]) -> Image:
+    """(H, W, 3) uint8 RGB: a row for each accepted edge edit, with its prepared surface."""
     height = _CELL + _CAPTION + _GAP
     sheet = PillowImage.new("RGB", (len(_TITLES) * (_CELL + _GAP) + _GAP, len(samples) * height + _CAPTION), _PAPER)
     pen, small = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for column, title in enumerate(_TITLES):
         pen.text((_GAP + column * (_CELL + _GAP), 3), title, _INK, small)
-    for row, (sample, subject) in enumerate(samples):
+    for row, (sample, surface) in enumerate(samples):
         top = _CAPTION + row * height
-        for column, cell in enumerate(_cells(sample, subject)):
+        for column, cell in enumerate(_cells(sample, surface)):
             sheet.paste(PillowImage.fromarray(_fitted(cell)), (_GAP + column * (_CELL + _GAP), top))
         told = f"{sample.spec.sample_id}   {sample.params['operation']} ({sample.params['where']})   area {sample.area} px"
         pen.text((_GAP, top + _CELL + 2), told.encode("latin-1", "replace").decode("latin-1"), _INK, small)
     return np.asarray(sheet)
 
 
-def _cells(sample: Sample, subject: Subject) -> list[Image]:
-    seen = steps(subject, TYPES[sample.spec.type].from_json(sample.params))
+def _cells(sample: Sample, surface: Surface) -> list[Image]:
+    seen = steps(surface, TYPES[sample.spec.type].from_json(sample.params))
     return [
         sample.normal,
         _gray(seen.scene.edges),

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.build.folder import CONFIG, MANIFEST, finished_shards, read_json, read_quarantine
+from synthgen.builder.folder import CONFIG, MANIFEST, finished_shards, read_quarantine, read_record
 from synthgen.errors import InputDataError
 from synthgen.shards import ShardDataset
 
@@ -64,7 +64,7 @@ def info(path: Path) -> dict[str, Any]:
     dataset = ShardDataset(path)
     headers = dataset.headers
     files = sorted(path.glob("[!.]*.h5")) if path.is_dir() else [path]
-    manifest = read_json(path / MANIFEST) if (path / MANIFEST).exists() else {}
+    manifest = read_record(path / MANIFEST) if (path / MANIFEST).exists() else {}
     configs: list[dict[str, Any]] = [json.loads(text) for text in {header.config_json for header in headers}]
     return {
         "path": str(path),
@@ -102,7 +102,7 @@ def status(folder: Path) -> dict[str, Any]:
     """
     if not (folder / CONFIG).is_file():
         raise InputDataError(f"{folder}: there is no build here (no {CONFIG}). Give the folder that `synthgen build` wrote.")
-    planned = read_json(folder / CONFIG).get("shards")
+    planned = read_record(folder / CONFIG).get("shards")
     if not isinstance(planned, dict):
         raise InputDataError(f"{folder / CONFIG}: is not that of a build. Give the folder that `synthgen build` wrote.")
     done = finished_shards(folder)

@@ -27,10 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import InputDataError, IntegrityError, UsageError
+from synthgen.files import storage_error, temporary_name
 from synthgen.shards.columns import read_attribute, texts, write_attribute, write_column
 from synthgen.shards.layout import LIBVER, TEXT, TRAILER_BYTES, TRAILER_MAGIC
 from synthgen.shards.schema import HDF5_ERRORS, check_links, read_column
-from synthgen.shards.storage import publish, seal, storage_error, temporary_name
+from synthgen.shards.storage import publish, seal
 
 FORMAT = "synthgen-quality"
 VERSION = 1

@@ -4,12 +4,10 @@ import contextlib
 import hashlib
 import io
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from synthgen.errors import StorageError
 from synthgen.failpoints import reach
 from synthgen.shards.layout import TRAILER_BYTES, TRAILER_MAGIC
 
@@ -47,22 +45,6 @@ class RememberingFile(io.FileIO):
             yield
         except OSError as error:
             self.failure = error
-
-
-def temporary_name(path: Path) -> Path:
-    """The name under which this process writes `path`, in the same folder, which other machines may write to."""
-    return path.with_name(f".tmp-{path.name}-{os.uname().nodename}-{os.getpid()}")
-
-
-def storage_error(path: Path, error: OSError) -> StorageError:
-    """`error` as the user should read it: what failed, how much space is left, what to do."""
-    space = ""
-    with contextlib.suppress(OSError):
-        space = f" {shutil.disk_usage(path.parent).free / 2**20:.0f} MiB are free there."
-    return StorageError(
-        f"{path}: cannot be written: {error.strerror or error}.{space} Make room, or choose another folder, "
-        "and run the same command again: it goes on where it stopped."
-    )
 
 
 def file_digests(path: Path) -> tuple[str, str]:

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.failpoints import reach
+from synthgen.files import storage_error, temporary_name
 from synthgen.samples import Image, NormalImage, Sample
 from synthgen.shards.columns import text_array, write_attribute, write_column
 from synthgen.shards.content import ContentHash, box_change, canonical_json, pixels_sha256
 from synthgen.shards.layout import FORMAT, LIBVER, VERSION, Layout, ShardHeader, ShardInfo, columns
 from synthgen.shards.pictures import create_pictures
 from synthgen.shards.schema import open_shard
-from synthgen.shards.storage import RememberingFile, publish, seal, storage_error, temporary_name
+from synthgen.shards.storage import RememberingFile, publish, seal
 
 
 class ShardWriter:

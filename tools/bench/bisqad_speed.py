@@ -11,15 +11,15 @@ import time
 import numpy as np
 import torch
 
-from detectors.backbones import load_backbone
 from detectors.bisqad.config import make_config
 from detectors.bisqad.data import Prepared
 from detectors.bisqad.detector import assemble
 from detectors.bisqad.train import _Training
-from detectors.caching import FeatureCache
-from detectors.training import Options
-from detectors.watching import Kept
-from synthgen.training.devices import choose_compute
+from detectors.data.backbones import load_backbone
+from detectors.data.feature_cache import FeatureCache
+from detectors.data.held_out import HeldOutImage
+from detectors.training.options import Options
+from synthgen.runs.devices import choose_compute
 
 
 def made_up(model, images, device):
@@ -37,7 +37,8 @@ def made_up(model, images, device):
     pooled = torch.rand(images, sum(model.features.backbone.channels), generator=generator)
     picture = np.zeros((size, size, 3), np.uint8)
     kept = tuple(
-        Kept(str(k), k % 2, "random", str(k // 2), picture, np.full((size, size), k % 2, np.uint8)) for k in range(images)
+        HeldOutImage(str(k), k % 2, "random", str(k // 2), picture, np.full((size, size), k % 2, np.uint8))
+        for k in range(images)
     )
     ids = tuple(str(k) for k in range(images))
     return Prepared(shapes, caches[0], caches[1], torch.arange(images), masks, pooled, ids, caches[2], kept)

@@ -15,21 +15,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from timing import Variant, one_thread, take_turns
 
 from synthgen.datasets import read_normal, scan
 from synthgen.edges.config import PRESETS
 from synthgen.edges.detector import PidinetDetector, SoftDetector
 from synthgen.edges.generator import Discriminator, Generator
 from synthgen.edges.losses import pixel_loss
+from synthgen.edges.pipeline import EdgeAssets
 from synthgen.edges.regions import refine
-from synthgen.edges.studio import EdgeTools
-from synthgen.edges.training import train_step
 from synthgen.edges.watershed import edge_segments
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
+from synthgen.runs.devices import Compute
 from synthgen.synthesis import Job, make_samples, prepare
-from synthgen.training.devices import Compute
+from synthgen.training.edge_generator import train_step
+from tools.bench.timing import Variant, one_thread, take_turns
 
 SOURCES = scan("demo", None, ("tray",)).categories[0].used
 
@@ -85,7 +85,7 @@ def networks(rounds):
 
 
 def samples(generator, weights, rounds):
-    tools = EdgeTools(generator, weights)
+    tools = EdgeAssets(generator, weights)
     recipe = make_recipe({"datasets": {"demo": {"categories": ["tray"]}}, "types": ["logical", "structural"], "size": 256})
     plan = make_plan(recipe, {}, edges=tools)
     shard = plan.shards[0]

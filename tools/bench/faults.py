@@ -259,7 +259,7 @@ class Bench:
         """Kill the process that reaches a named point."""
         if point.startswith(_OF_WORKERS):
             return self._worker_failpoint(out, point)
-        most = {"manifest-before": 1, "json-before-replace": 3}.get(point, len(shards(self.whole.folder)))
+        most = {"manifest-before": 1, "file-before-replace": 3}.get(point, len(shards(self.whole.folder)))
         process = start(out, {"SYNTHGEN_FAILPOINT": f"{point}:{self._random.randint(1, most)}"})
         workers: list[psutil.Process] = []
         while process.poll() is None:

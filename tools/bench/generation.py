@@ -14,7 +14,6 @@ All clocks but the last are CPU time of one thread; variants take turns, and med
 import argparse
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,19 +23,19 @@ from typing import Any
 
 import cv2
 import h5py
-import literal
 import numpy as np
-import pictures
 from noise import perlin, pnoise2
-from timing import CommandTime, Timing, Variant, as_json, one_thread, take_turns, time_command
+
+from tests.reference import literal
+from tools.bench import pictures
+from tools.bench.timing import CommandTime, Timing, Variant, as_json, one_thread, take_turns, time_command
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
 
-from synthgen.anomalies.noise import fractal_noise  # noqa: E402
 from synthgen.anomalies.registry import SURFACE_TYPES  # noqa: E402
-from synthgen.anomalies.subject import Subject  # noqa: E402
-from synthgen.build.task import ShardTask, build_shard  # noqa: E402
+from synthgen.builder.task import ShardTask, build_shard  # noqa: E402
+from synthgen.painting.noise import fractal_noise  # noqa: E402
+from synthgen.painting.surface import Surface  # noqa: E402
 from synthgen.plan import Plan, make_plan  # noqa: E402
 from synthgen.recipe import make_recipe  # noqa: E402
 from synthgen.samples import NormalImage, Sample, SampleSpec  # noqa: E402
@@ -168,11 +167,11 @@ COMPARISONS = (
 )
 
 
-def our_mask_px(comparison: Comparison, subjects: list[Subject], seed: int) -> int:
+def our_mask_px(comparison: Comparison, surfaces: list[Surface], seed: int) -> int:
     """Draw and render one sample; the number of its mask pixels."""
-    kind, subject = SURFACE_TYPES[comparison.type], subjects[seed % PICTURES]
-    params = kind.draw(np.random.default_rng(seed), subject, kind.configure(style=comparison.style))  # type: ignore[arg-type]
-    return int(kind.render_one(subject, params).mask.sum())
+    kind, surface = SURFACE_TYPES[comparison.type], surfaces[seed % PICTURES]
+    params = kind.draw(np.random.default_rng(seed), surface, kind.configure(style=comparison.style))  # type: ignore[arg-type]
+    return int(kind.render_one(surface, params).mask.sum())
 
 
 def our_sample(comparison: Comparison, prepared: list[PreparedNormal], seed: int) -> Sample:
@@ -197,9 +196,9 @@ def fitted_size(mask_px: Callable[[float], float], wanted: float) -> float:
 def compare(comparison: Comparison, rounds: int) -> Result:
     """Timings and mask areas of one comparison."""
     drawn = [pictures.picture(SIZE, seed, SMALL_DIAMETER if comparison.small else None) for seed in range(PICTURES)]
-    subjects = [Subject(image, part, "metal") for image, part in drawn]
+    surfaces = [Surface(image, part, "metal") for image, part in drawn]
     normals = [NormalImage("bench", "part", f"{i}.png", "", image) for i, (image, _) in enumerate(drawn)]
-    prepared = [PreparedNormal(normal, subject, "") for normal, subject in zip(normals, subjects, strict=True)]
+    prepared = [PreparedNormal(normal, surface, "") for normal, surface in zip(normals, surfaces, strict=True)]
 
     def pseudocode(seed: int, size: float) -> int:
         return int(comparison.pseudocode(*drawn[seed % PICTURES], size, seed)[1].sum())
@@ -207,13 +206,13 @@ def compare(comparison: Comparison, rounds: int) -> Result:
     def mean_px(size: float) -> float:
         return float(np.mean([pseudocode(seed, size) for seed in range(PICTURES)]))
 
-    our_px = float(np.mean([our_mask_px(comparison, subjects, seed) for seed in range(240)]))  # and the subjects' facts
+    our_px = float(np.mean([our_mask_px(comparison, surfaces, seed) for seed in range(240)]))  # and the surfaces' facts
     size = fitted_size(mean_px, our_px)
     samples = [our_sample(comparison, prepared, seed) for seed in range(60)]
     variants = {
         "as printed": Variant(lambda seed: pseudocode(seed, 1.0), 2),
         "same area": Variant(lambda seed: pseudocode(seed, size), 2),
-        "draw and render": Variant(lambda seed: our_mask_px(comparison, subjects, seed), 24),
+        "draw and render": Variant(lambda seed: our_mask_px(comparison, surfaces, seed), 24),
         "make_sample": Variant(lambda seed: our_sample(comparison, prepared, seed), 24),
     }
     return {

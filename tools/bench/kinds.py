@@ -7,32 +7,29 @@ parameters, and what is worked out once for an image, do not count.
 """
 
 import argparse
-import sys
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from synthgen.anomalies.registry import SURFACE_TYPES
-from synthgen.anomalies.subject import Subject
 from synthgen.datasets.images import read_image
 from synthgen.datasets.listing import image_files
 from synthgen.foreground.classical import follow_edge, full_size, is_object, segment
+from synthgen.painting.surface import Surface
 
 
-def subjects(folder: Path, size: int, most: int) -> list[Subject]:
+def surfaces_of(folder: Path, size: int, most: int) -> list[Surface]:
     """Some images of a folder, with their objects if they show any."""
     pictures = [read_image(path, (size, size))[0] for path in image_files(folder)[:most]]
     whole = np.ones((size, size), np.uint8)
     if not is_object(pictures):
-        return [Subject(picture, whole) for picture in pictures]
-    return [Subject(picture, follow_edge(full_size(segment(picture).mask, size, size), picture)) for picture in pictures]
+        return [Surface(picture, whole) for picture in pictures]
+    return [Surface(picture, follow_edge(full_size(segment(picture).mask, size, size), picture)) for picture in pictures]
 
 
-def cost(name: str, surfaces: list[Subject], draws: int) -> float:
+def cost(name: str, surfaces: list[Surface], draws: int) -> float:
     """Ms of CPU time to render one anomaly."""
     kind = SURFACE_TYPES[name]
     settings = kind.configure()
@@ -56,7 +53,7 @@ def main() -> None:
     given = options.parse_args()
     cv2.setNumThreads(1)
     for folder in given.folders:
-        surfaces = subjects(folder, given.size, given.images)
+        surfaces = surfaces_of(folder, given.size, given.images)
         found = {name: cost(name, surfaces, given.draws) for name in SURFACE_TYPES}
         inside = np.mean([surface.foreground.mean() for surface in surfaces])
         print(f"{folder}: {len(surfaces)} images, foreground {inside:.0%}")

@@ -14,9 +14,8 @@ import time
 
 import numpy as np
 import torch
-from timing import Variant, one_thread, take_turns
 
-from detectors.backbones import load_backbone
+from detectors.data.backbones import load_backbone
 from detectors.logical.config import make_config
 from detectors.logical.detector import assemble
 from detectors.logical.jnd import jnd_map
@@ -25,7 +24,8 @@ from detectors.logical.train import train_step
 from detectors.pbas import config as pbas_config
 from detectors.pbas import detector as pbas
 from synthgen.edges.pidinet import PiDiNet, edge_maps
-from synthgen.training.devices import choose_compute
+from synthgen.runs.devices import choose_compute
+from tools.bench.timing import Variant, one_thread, take_turns
 
 
 def scene(batch, size, device):

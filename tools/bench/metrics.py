@@ -6,9 +6,9 @@ python tools/bench/metrics.py
 import cv2
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
-from timing import Variant, one_thread, take_turns
 
 from detectors.metrics import ScoreHistogram, au_pro, au_pro_reference, auroc, rank
+from tools.bench.timing import Variant, one_thread, take_turns
 
 PIXELS = 8_000_000
 

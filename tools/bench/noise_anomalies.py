@@ -8,14 +8,10 @@ of textures, which cannot be shipped; written here after the paper).
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
-from peers import ROOT
-
-sys.path.insert(0, str(ROOT))
 
 CELLS = (2, 4, 8, 16, 32)
 THRESHOLD = 1.2  # standard deviations of the noise
@@ -46,9 +42,8 @@ def main():
     options.add_argument("--per-image", type=int, default=2)
     options.add_argument("--size", type=int, default=256)
     given = options.parse_args()
-    from worth_peers import write
-
     from synthgen.datasets import read_normal, scan
+    from tools.bench.worth_peers import write
 
     (category,) = scan(given.dataset, given.root, (given.category,)).categories
     normals = [read_normal(source, (given.size, given.size)) for source in category.used]

@@ -13,19 +13,19 @@ import argparse
 import json
 import time
 
-import pbas_reference as reference
 import torch
 from scipy.ndimage import gaussian_filter
-from timing import Variant, one_thread, take_turns
 from torch.nn import functional as F
 
-from detectors.backbones import load_backbone
+from detectors.data.backbones import load_backbone
 from detectors.pbas.config import PBASConfig
 from detectors.pbas.detector import assemble
 from detectors.pbas.losses import losses
 from detectors.pbas.model import Discriminator, Projector
 from detectors.pbas.train import make_optimizers
-from synthgen.training.devices import choose_compute
+from synthgen.runs.devices import choose_compute
+from tests.reference import pbas as reference
+from tools.bench.timing import Variant, one_thread, take_turns
 
 
 class ReferencePath:

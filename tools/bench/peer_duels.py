@@ -15,16 +15,16 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pictures
-from shards import PngFolder, write_shard
-from timing import Timing, Variant, take_turns
 
-from synthgen.anomalies.noise import fractal_noise, permutation
 from synthgen.anomalies.registry import SURFACE_TYPES
-from synthgen.anomalies.subject import Subject
 from synthgen.foreground import classical
+from synthgen.painting.noise import fractal_noise, permutation
+from synthgen.painting.surface import Surface
 from synthgen.samples import NormalImage, Sample, SampleSpec
 from synthgen.synthesis import PreparedNormal, make_sample
+from tools.bench import pictures
+from tools.bench.shards import PngFolder, write_shard
+from tools.bench.timing import Timing, Variant, take_turns
 
 GENERATOR_NAME = "PerlinAnomalyGenerator"  # of its rows, too
 GOAL_SIZE, GOAL = 512, 10.0
@@ -90,7 +90,7 @@ def prepared_normals(size: int) -> list[PreparedNormal]:
     """Pictures with their true foreground."""
     drawn = [pictures.picture(size, seed) for seed in range(PICTURES)]
     return [
-        PreparedNormal(NormalImage("bench", "part", f"{i}.png", "", image), Subject(image, part, "metal"), "")
+        PreparedNormal(NormalImage("bench", "part", f"{i}.png", "", image), Surface(image, part, "metal"), "")
         for i, (image, part) in enumerate(drawn)
     ]
 
@@ -99,7 +99,7 @@ def newly_prepared(prepared: PreparedNormal) -> PreparedNormal:
     """The same picture with its foreground found now, and nothing else known about it yet."""
     pixels = prepared.normal.pixels
     foreground = classical.full_size(classical.segment(pixels).mask, *pixels.shape[:2])
-    return PreparedNormal(prepared.normal, Subject(pixels, foreground, "metal"), "")
+    return PreparedNormal(prepared.normal, Surface(pixels, foreground, "metal"), "")
 
 
 def our_sample(type_name: str, prepared: PreparedNormal, number: int) -> Sample:

@@ -119,8 +119,8 @@ def main() -> int:
     args = parser.parse_args()
     if Path(sys.prefix).resolve() != args.venv.resolve():
         run_inside(args.venv.absolute())
-    import peer_duels  # needs the packages of the virtual environment
-    from timing import as_json, one_thread
+    from tools.bench import peer_duels  # needs the packages of the virtual environment
+    from tools.bench.timing import as_json, one_thread
 
     print(", ".join(f"{name} {number}" for name, number in versions().items()))
     with one_thread():

@@ -47,7 +47,17 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from realism_patches import (
+from scipy.optimize import linear_sum_assignment
+
+from detectors.data.backbones import Backbone, load_backbone
+from detectors.metrics import auroc
+from detectors.official_test import open_test_split, read_mask
+from synthgen.datasets import read_normal, scan
+from synthgen.datasets.images import read_image, resize
+from synthgen.errors import InputDataError, SynthgenError, UsageError, suggest
+from synthgen.samples import Image, Mask, Sample, Size
+from synthgen.shards import ShardDataset
+from tools.bench.realism_patches import (
     LEVELS,
     PATCH,
     Locator,
@@ -61,16 +71,6 @@ from realism_patches import (
     window_beside,
     window_of,
 )
-from scipy.optimize import linear_sum_assignment
-
-from detectors.backbones import Backbone, load_backbone
-from detectors.metrics import auroc
-from detectors.test_split import open_test_split, read_mask
-from synthgen.datasets import read_normal, scan
-from synthgen.datasets.images import read_image, resize
-from synthgen.errors import InputDataError, SynthgenError, UsageError, suggest
-from synthgen.samples import Image, Mask, Sample, Size
-from synthgen.shards import ShardDataset
 
 Floats = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 from torch.nn import functional as F
 
-from detectors.backbones import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
+from detectors.data.backbones import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
 from synthgen.datasets.images import resize
 from synthgen.samples import Image, Mask, Size
 

@@ -11,11 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from timing import Variant, one_thread, take_turns
 
 from synthgen.anomalies.registry import TYPES
-from synthgen.anomalies.subject import Subject
 from synthgen.datasets.demo import read_rendered
+from synthgen.painting.surface import Surface
 from synthgen.refine import phase_field
 from synthgen.refine.batches import Batch
 from synthgen.refine.blocks import RegionSynergyBlock
@@ -23,6 +22,7 @@ from synthgen.refine.config import NPCF, NPCFPP, PRESETS, NpcfConfig
 from synthgen.refine.losses import npcf_terms, npcfpp_terms
 from synthgen.refine.stages import coarse, fine, make_network
 from synthgen.synthesis import sample_generator
+from tools.bench.timing import Variant, one_thread, take_turns
 
 CROP, WHOLE = 128, 512
 
@@ -81,23 +81,23 @@ def attention(dense, side=256, channels=16):
 
 
 def samples():
-    """Stage A on the demo's gravel, alone and with the phase field."""
-    subject = Subject(read_rendered("gravel", "000", (WHOLE, WHOLE))[0], np.ones((WHOLE, WHOLE), np.uint8), "metal")
+    """CategoryEdges A on the demo's gravel, alone and with the phase field."""
+    surface = Surface(read_rendered("gravel", "000", (WHOLE, WHOLE))[0], np.ones((WHOLE, WHOLE), np.uint8), "metal")
     kinds = [TYPES[name] for name in ("crack", "corrosion", "deformation")]
     made = []
     for number in range(30):
         kind = kinds[number % 3]
-        params = kind.draw(sample_generator(0, f"x/{number}", 0), subject, kind.configure())
-        rendered = kind.render_one(subject, params)
+        params = kind.draw(sample_generator(0, f"x/{number}", 0), surface, kind.configure())
+        rendered = kind.render_one(surface, params)
         if rendered.mask.any():
             made.append((kind, params, rendered))
 
     def stage_a(i):
         kind, params, _ = made[i % len(made)]
-        kind.render_one(subject, params)
+        kind.render_one(surface, params)
 
     def refined(i):
-        phase_field.refine(subject.pixels, made[i % len(made)][2], 1.0)
+        phase_field.refine(surface.pixels, made[i % len(made)][2], 1.0)
 
     return Variant(stage_a, len(made)), Variant(refined, len(made))
 

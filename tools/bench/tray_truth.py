@@ -17,7 +17,7 @@ from synthgen.datasets import scan
 from synthgen.datasets.demo import generator
 from synthgen.datasets.demo.tray import render_tray, tray_scene
 from synthgen.edges.editing import Edit
-from synthgen.edges.studio import EdgeTools, fit_mask
+from synthgen.edges.pipeline import EdgeAssets, fit_mask
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
 from synthgen.synthesis import prepare
@@ -40,17 +40,17 @@ def parts_of(labels, owners):
 
 
 def removals(tools, size, trays):
-    """For each part that is a region by itself, taken away: (subject, params, rendered, truth (size, size), kind of part)."""
+    """For each part that is a region by itself, taken away: (surface, params, rendered, truth (size, size), kind of part)."""
     recipe = make_recipe({"datasets": {"demo": {"categories": ["tray"]}}, "types": ["logical"], "size": size})
     plan = make_plan(recipe, {}, edges=tools)
     for source in scan("demo", None, ("tray",)).categories[0].used[:trays]:
-        subject = prepare(source, recipe, plan.methods["demo", "tray"], plan.stage("demo", "tray")).subject
+        surface = prepare(source, recipe, plan.methods["demo", "tray"], plan.stage("demo", "tray")).surface
         scene = tray_scene(generator("tray", "train", int(source.stem)))
         owners = render_tray(scene)[1]
-        for label, owner in parts_of(fit_mask(subject.bench.scene.regions.labels, owners.shape), owners):
+        for label, owner in parts_of(fit_mask(surface.edit_context.scene.regions.labels, owners.shape), owners):
             params = params_of(Edit("remove", "semantic", (label,)), LogicalSettings())
             truth = fit_mask((owners == owner).astype(np.uint8), (size, size))
-            yield subject, params, render([subject], [params])[0], truth, scene.parts[owner - 1].kind
+            yield surface, params, render([surface], [params])[0], truth, scene.parts[owner - 1].kind
 
 
 def whole_mask(rendered, size):
@@ -68,11 +68,13 @@ def main():
     parser.add_argument("--trays", type=int, default=10)
     args = parser.parse_args()
     found, refused = defaultdict(list), 0
-    for subject, params, rendered, truth, kind in removals(EdgeTools(args.edge_generator, args.weights), args.size, args.trays):
+    for surface, params, rendered, truth, kind in removals(
+        EdgeAssets(args.edge_generator, args.weights), args.size, args.trays
+    ):
         if rendered.refused:
             refused += 1
             continue
-        drawn = fit_mask(steps(subject, params).truth.mask, truth.shape)
+        drawn = fit_mask(steps(surface, params).truth.mask, truth.shape)
         found[kind].append((overlap(whole_mask(rendered, args.size), truth), overlap(drawn, truth)))
     everything = [value for one in found.values() for value in one]
     print(f"{len(everything) + refused} parts removed, {refused} refused")

@@ -15,9 +15,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from peers import ROOT, default_environment, run_inside
 
-sys.path.insert(0, str(ROOT))
+from tools.bench.peers import default_environment, run_inside
 
 Maker = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
@@ -35,9 +34,8 @@ def main() -> None:
     given = options.parse_args()
     if Path(sys.prefix).resolve() != given.venv.resolve():
         run_inside(given.venv)
-    from peer_duels import import_alone
-
     from synthgen.datasets import read_normal, scan
+    from tools.bench.peer_duels import import_alone
 
     cv2.setNumThreads(1)
     (category,) = scan(given.dataset, given.root, (given.category,)).categories
@@ -50,7 +48,7 @@ def main() -> None:
 
 def write(path: Path, name: str, make: Maker, normals: list, per_image: int) -> int:
     """One shard of a maker's samples; a draw that changes nothing is drawn again."""
-    from synthgen.anomalies.blending import largest_change
+    from synthgen.painting.blending import largest_change
     from synthgen.samples import Sample, SampleSpec
     from synthgen.shards.layout import ShardHeader
     from synthgen.shards.writer import ShardWriter

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from standin import parts, textures, trays
-from standin.canvas import Canvas, Colour
+from tools.standin import parts, textures, trays
+from tools.standin.canvas import Canvas, Colour
 
 _TINT = 6  # gray levels by which a picture's ground may be brighter than the category's
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from standin.canvas import Canvas, Colour, Points, bow, box, ellipse, rounded
+from tools.standin.canvas import Canvas, Colour, Points, bow, box, ellipse, rounded
 
 
 def loosely(canvas: Canvas, rng: np.random.Generator, degrees: float, scale: float = 0.05) -> None:

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from standin.canvas import Canvas, Colour, Floats, box, clouds, rounded
+from tools.standin.canvas import Canvas, Colour, Floats, box, clouds, rounded
 
 
 def carpet(canvas: Canvas, rng: np.random.Generator) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from standin.canvas import Canvas, bow, box, ellipse, rounded
+from tools.standin.canvas import Canvas, bow, box, ellipse, rounded
 
 
 def candles(canvas: Canvas, rng: np.random.Generator) -> None:

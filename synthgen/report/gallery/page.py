@@ -6,8 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from synthgen import __version__
+from synthgen.files import write_bytes
 from synthgen.report.gallery.collect import FIELDS, Gallery
-from synthgen.shards.storage import storage_error, temporary_name
 
 
 def write_gallery(path: Path, gallery: Gallery) -> int:
@@ -33,12 +33,6 @@ def write_gallery(path: Path, gallery: Gallery) -> int:
     }
     for name, text in parts.items():
         page = page.replace(f"/*{name}*/", text)
-    temporary = temporary_name(path)
     content = page.encode("utf-8", "replace")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise storage_error(path, error) from error
+    write_bytes(path, content)
     return len(content)

@@ -1,5 +1,0 @@
-"""How synthetic anomalies sit beside real ones: sizes, contrasts, places and counts (`synthgen compare-real`)."""
-
-from detectors.audit.measure import Audit, audit
-
-__all__ = ["Audit", "audit"]

@@ -1,0 +1,362 @@
+"""What a detector trains with: normal images, held-out normal images, and synthetic anomalies made of the held-out ones.
+
+From the images on disk (anomalies are then made on the fly) or from shards; who trains sees no difference. Nothing here can
+open a test split.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from detectors.data.preprocessing import Preprocessing
+from synthgen.anomalies.registry import AUTO
+from synthgen.datasets import NormalSource, dataset_info, read_normal
+from synthgen.edges.pipeline import EdgeAssets
+from synthgen.errors import InputDataError, UsageError, suggest
+from synthgen.plan import Plan, make_plan, specs_of
+from synthgen.recipe import make_recipe
+from synthgen.samples import NormalImage, Sample
+from synthgen.shards import ShardDataset
+from synthgen.synthesis import SynthesisDataset
+
+HELD_OUT = 0.1
+_LEAST_HELD_OUT = 6
+FEWEST = 4
+_SEED_OFFSET = 1 << 40  # validation anomalies share no seed with a training shard (those of people count from 0)
+_THREADS = 8
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Lazy(Sequence[T]):
+    """A sequence whose items are made when asked for.
+
+    Attributes:
+        length: number of items.
+        make: gives item i.
+        threads: how many may be made at the same time.
+    """
+
+    length: int
+    make: Callable[[int], T]
+    threads: int = 1
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: Any) -> Any:
+        """Item `index`, or a list of items for a slice."""
+        if isinstance(index, slice):
+            return [self.make(i) for i in range(self.length)[index]]
+        return self.make(range(self.length)[index])
+
+    def __iter__(self) -> Iterator[T]:
+        """The items in order, some of them made ahead."""
+        with ThreadPoolExecutor(self.threads) as pool:
+            ahead = 2 * self.threads
+            waiting = [pool.submit(self.make, i) for i in range(min(ahead, self.length))]
+            for i in range(self.length):
+                item = waiting.pop(0).result()
+                if i + ahead < self.length:
+                    waiting.append(pool.submit(self.make, i + ahead))
+                yield item
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingData:
+    """Everything that training may see of one category.
+
+    Attributes:
+        dataset, category: names.
+        preprocessing: how files become pixels, so that test images become them in the same way.
+        normals: training images.
+        held_out: normal images that are not trained on, for selection and thresholds.
+        anomalies: synthetic anomalies made of the held-out images.
+        card: the split card: counts, digests, overlap.
+        learned: synthetic anomalies made of the training images, for detectors that learn from some; rejected ones among
+            them have label 0.
+        learned_of: number in `normals` of the image that each of them was made of.
+    """
+
+    dataset: str
+    category: str
+    preprocessing: Preprocessing
+    normals: Sequence[NormalImage]
+    held_out: Sequence[NormalImage]
+    anomalies: Sequence[Sample]
+    card: dict[str, Any]
+    learned: Sequence[Sample] = ()
+    learned_of: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OnTheFly:
+    """Which anomalies are made of normal images.
+
+    Attributes:
+        types: names of types; `auto` for the mixture that suits the category.
+        per_image: so many of each image (and type, where types are named).
+        seed: of the recipe.
+    """
+
+    types: tuple[str, ...] = (AUTO,)
+    per_image: int = 2
+    seed: int = 0
+
+
+def from_dataset(
+    dataset: str,
+    root: Path | None,
+    category: str,
+    preprocessing: Preprocessing,
+    split_seed: int = 0,
+    learn: OnTheFly | None = None,
+    edges: EdgeAssets | None = None,
+) -> TrainingData:
+    """The official normal training images of a category; anomalies are made on the fly.
+
+    Those of the held-out images have the types that are learned, of the mixture that suits the category where none are.
+
+    Args:
+        dataset: its name.
+        category: its name.
+        root: the dataset's folder; None looks in `$SYNTHGEN_DATA`.
+        preprocessing: how the detector wants its pixels.
+        split_seed: another one holds out other images.
+        learn: the anomalies of the training images; None for none.
+        edges: draws edge edits, where there are some among them.
+
+    Raises:
+        InputDataError: no such category, or too few images.
+    """
+    watched = replace(learn or OnTheFly(), per_image=1, seed=_SEED_OFFSET + split_seed)
+    plan = _plan(dataset, root, category, preprocessing, watched, edges)
+    sources = plan.scans[0].categories[0].used
+    digests = [_file_digest(source) for source in sources]
+    normals, held_out = split(digests, split_seed)
+    _enough(len(sources), f"{dataset}/{category}")
+    anomalies = [sample for sample in SynthesisDataset(_only(plan, {sources[i] for i in held_out})) if sample.label]
+    card = _card("images, anomalies made on the fly", dataset, category, digests, normals, held_out, anomalies, split_seed)
+    learned: Sequence[Sample] = ()
+    learned_of: tuple[int, ...] = ()
+    if learn is not None:
+        places = {sources[i]: k for k, i in enumerate(normals)}
+        part = _only(_plan(dataset, root, category, preprocessing, learn, edges), set(places))
+        learned = SynthesisDataset(part)
+        each = ((shard, source) for shard in part.shards for source in shard.sources)
+        learned_of = tuple(places[source] for shard, source in each for _ in specs_of(part.recipe, shard, source))
+        card |= {"training_anomalies": len(learned), "training_anomalies_sha256": _sha256(part.config_json)}
+    return TrainingData(
+        dataset,
+        category,
+        preprocessing,
+        Lazy(len(normals), lambda i: read_normal(sources[normals[i]], preprocessing.stored, preprocessing.bit_depth), _THREADS),
+        Lazy(
+            len(held_out), lambda i: read_normal(sources[held_out[i]], preprocessing.stored, preprocessing.bit_depth), _THREADS
+        ),
+        anomalies,
+        card,
+        learned,
+        learned_of,
+    )
+
+
+def from_shards(
+    path: Path,
+    dataset: str | None,
+    category: str | None,
+    preprocessing: Preprocessing,
+    split_seed: int = 0,
+    learn: bool = False,
+) -> TrainingData:
+    """The normal images of shards; validation anomalies are the shards' samples of the held-out ones.
+
+    Args:
+        path: a folder of shards, or one shard.
+        dataset: which one, where the shards hold several.
+        category: likewise.
+        preprocessing: how the detector wants its pixels; its `stored` becomes the shards' size.
+        split_seed: another one holds out other images.
+        learn: whether the samples of the training images are wanted too.
+
+    Raises:
+        UsageError: the shards hold several categories and none is named, or another one.
+        InputDataError: too few images.
+        IntegrityError: a shard is damaged.
+    """
+    shards = ShardDataset(path)
+    found = sorted({(header.dataset, header.category) for header in shards.headers})
+    wanted = [key for key in found if dataset in (None, key[0]) and category in (None, key[1])]
+    if len(wanted) != 1:
+        names = [f"{one}/{other}" for one, other in found]
+        asked = f"--dataset {dataset} --category {category}: " if dataset or category else ""
+        raise UsageError(f"{asked}{path} holds {', '.join(names)}: name one of them with --dataset and --category.")
+    ((dataset, category),) = wanted
+    sizes = {header.image_size for header in shards.headers if (header.dataset, header.category) == wanted[0]}
+    if len(sizes) != 1:
+        raise UsageError(f"{path}: samples of several sizes ({sorted(sizes)}). Train from one at a time.")
+    first: dict[str, int] = {}
+    samples: dict[str, list[int]] = {}
+    digest: dict[str, str] = {}
+    columns = zip(shards.ids, shards.column("source"), shards.column("source_sha256"), strict=True)
+    for number, (sample_id, source, sha256) in enumerate(columns):
+        if sample_id.startswith(f"{dataset}/{category}/"):
+            first.setdefault(source, number)
+            samples.setdefault(source, []).append(number)
+            digest[source] = sha256
+    sources = sorted(first)
+    _enough(len(sources), str(path))
+    digests = [str(digest[source]) for source in sources]
+    normals, held_out = split(digests, split_seed)
+    labels = shards.column("label")
+    of_held_out = [number for i in held_out for number in samples[sources[i]] if labels[number]]
+    learned = [(number, k) for k, i in enumerate(normals) for number in samples[sources[i]] if labels[number] and learn]
+
+    def normal(source: str) -> NormalImage:
+        sample = shards[first[source]]
+        return NormalImage(dataset, category, str(source), sample.source_sha256, sample.normal)
+
+    anomalies: Sequence[Sample] = Lazy(len(of_held_out), lambda i: shards[of_held_out[i]])
+    card = _card("shards", dataset, category, digests, normals, held_out, anomalies, split_seed)
+    if learn:
+        card |= {"training_anomalies": len(learned), "training_anomalies_sha256": samples_sha256(shards)}
+    return TrainingData(
+        dataset,
+        category,
+        replace(preprocessing, stored=sizes.pop()),
+        Lazy(len(normals), lambda i: normal(sources[normals[i]])),
+        Lazy(len(held_out), lambda i: normal(sources[held_out[i]])),
+        anomalies,
+        card,
+        Lazy(len(learned), lambda i: shards[learned[i][0]]),
+        tuple(k for _, k in learned),
+    )
+
+
+def samples_sha256(shards: ShardDataset) -> str:
+    """Digest of the contents of shards: of which samples a detector has learned."""
+    return _sha256("\n".join(sorted(shards.contents)))
+
+
+def split(digests: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
+    """Numbers of the images to train on and of those to hold out, by the hash of their contents.
+
+    Files of the same content go to the same side, and other files move none.
+
+    Args:
+        digests: sha256 of the images' files.
+        seed: another one gives another split.
+
+    Returns:
+        Two ascending lists; a tenth is held out, at least 6, but never more than a third.
+    """
+    count = max(1, min(max(round(HELD_OUT * len(digests)), _LEAST_HELD_OUT), len(digests) // 3))
+    order = sorted(range(len(digests)), key=lambda i: hashlib.sha256(f"{seed}\n{digests[i]}".encode()).digest())
+    chosen = {digests[i] for i in order[:count]}
+    held_out = [i for i in range(len(digests)) if digests[i] in chosen]
+    return [i for i in range(len(digests)) if digests[i] not in chosen], held_out
+
+
+def categories_of(dataset: str, root: Path | None) -> list[str]:
+    """The categories of a dataset that are there."""
+    from synthgen.datasets import scan
+
+    return [category.name for category in scan(dataset, root).categories if category.used]
+
+
+def _plan(
+    dataset: str, root: Path | None, category: str, preprocessing: Preprocessing, made: OnTheFly, edges: EdgeAssets | None
+) -> Plan:
+    """The plan of the anomalies of a category, at the size at which images are read."""
+    recipe = make_recipe(
+        {
+            "name": "anomalies",
+            "datasets": {dataset: {"categories": [category], "bit_depth": preprocessing.bit_depth}},
+            "types": list(made.types),
+            "per_image": made.per_image,
+            "size": list(preprocessing.stored),
+            "seed": made.seed,
+        }
+    )
+    return make_plan(recipe, {} if root is None else {dataset: root}, edges=edges)
+
+
+def _enough(count: int, what: str) -> None:
+    if count < FEWEST:
+        raise InputDataError(
+            f"{what}: {count} normal images; at least {FEWEST} are needed, as a third of so few is held out for thresholds. "
+            "With 50 and more the numbers begin to mean something."
+        )
+
+
+def _only(plan: Plan, sources: set[NormalSource]) -> Plan:
+    """The part of a plan that is made of these images."""
+    shards = (replace(shard, sources=tuple(one for one in shard.sources if one in sources)) for shard in plan.shards)
+    return replace(plan, shards=tuple(shard for shard in shards if shard.sources))
+
+
+def _file_digest(source: NormalSource) -> str:
+    if source.path is None:
+        return hashlib.sha256(source.source.encode()).hexdigest()
+    try:
+        with source.path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputDataError(f"{source.path}: {error.strerror or error}.") from error
+
+
+def _card(
+    carrier: str,
+    dataset: str,
+    category: str,
+    digests: Sequence[str],
+    normals: Sequence[int],
+    held_out: Sequence[int],
+    anomalies: Sequence[Sample],
+    split_seed: int,
+) -> dict[str, Any]:
+    """What a person must know about the split to believe the numbers."""
+    train, kept = {digests[i] for i in normals}, {digests[i] for i in held_out}
+    types: dict[str, int] = {}
+    for sample in anomalies:
+        types[sample.spec.type] = types.get(sample.spec.type, 0) + 1
+    return {
+        "dataset": dataset,
+        "category": category,
+        "licence": dataset_info(dataset).licence,
+        "carrier": carrier,
+        "split_seed": split_seed,
+        "train_normals": len(normals),
+        "held_out_normals": len(held_out),
+        "held_out_anomalies": types,
+        "overlap": len(train & kept),
+        "train_sha256": _digest(train),
+        "held_out_sha256": _digest(kept),
+        "test_split": "not opened",
+    }
+
+
+def _digest(digests: set[str]) -> str:
+    return _sha256("\n".join(sorted(digests)))
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def choose_category(dataset: str, root: Path | None, category: str) -> list[str]:
+    """One category, or all of them for `all`.
+
+    Raises:
+        InputDataError: there is none of that name.
+    """
+    known = categories_of(dataset, root)
+    if category == "all":
+        return known
+    if category not in known:
+        raise InputDataError(f"--category {category}: {dataset} has none of that name here.{suggest(category, known)}")
+    return [category]

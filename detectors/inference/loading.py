@@ -1,0 +1,78 @@
+"""A finished run as a detector that scores images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from detectors.catalog import implementation
+from detectors.data.backbones import RANDOM, backbone_for
+from detectors.data.preprocessing import Preprocessing
+from detectors.results import Thresholds
+from detectors.runs import read_config
+from synthgen.errors import IntegrityError, UsageError
+from synthgen.runs.devices import Compute
+from synthgen.runs.folder import MODEL, load_tensors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedRun:
+    """A trained detector.
+
+    Attributes:
+        path: its run folder.
+        config: the run's configuration.
+        model: takes (B, 3, H, W) float RGB images of values 0 to 255, gives score maps (B, H, W) and scores (B,).
+        preprocessing: how files become its pixels.
+        thresholds: what its scores mean.
+        epoch: after which it was taken.
+        seconds: that its training took.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    model: nn.Module
+    preprocessing: Preprocessing
+    thresholds: Thresholds
+    epoch: int
+    seconds: float
+
+
+def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
+    """A finished run.
+
+    Args:
+        path: its folder.
+        weights: the backbone's; None takes the file that the run was trained with.
+        compute: where it is to work.
+
+    Raises:
+        InputDataError: the folder is no run, its training did not end, or the backbone's weights are not there.
+        IntegrityError: its files are damaged.
+        UsageError: the weights are not those that the run was trained with.
+    """
+    config = read_config(path)
+    try:
+        detector = implementation(config["detector"])
+        settings = detector.parse(config["settings"])
+        preprocessing = Preprocessing.from_json(config["preprocessing"])
+        trained_with = config["backbone_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"{path}: its configuration is damaged ({error}). Train again.") from error
+    weights = weights or config.get("weights") or (RANDOM if trained_with == RANDOM else None)
+    backbone = backbone_for(settings, weights)
+    if backbone is not None and backbone.weights_sha256 != trained_with:
+        raise UsageError(
+            f"{path} was trained with backbone weights of sha256 {trained_with[:16]}..., "
+            f"these have {backbone.weights_sha256[:16]}...: give the others as --weights backbone=PATH."
+        )
+    model = detector.assemble(settings, backbone, compute)
+    tensors, state = load_tensors(path / MODEL)
+    try:
+        detector.load_state(model, {name: value.to(compute.device) for name, value in tensors.items()})
+        return LoadedRun(
+            path, config, model, preprocessing, Thresholds(**state["thresholds"]), state["epoch"], state["seconds"]
+        )
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{path / MODEL}: not the model of this run. Train again.") from error

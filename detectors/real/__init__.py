@@ -1,0 +1,1 @@
+"""Real defects beside synthetic ones."""

@@ -1,0 +1,224 @@
+"""Real and synthetic anomalies measured in the same way, from an image and its mask alone."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.real.defects import NORMAL, read_real
+from synthgen.errors import InputDataError
+from synthgen.samples import Image, Mask
+from synthgen.shards import ShardDataset
+
+MEASURES = {
+    "area": "area of a defect, percent of the image",
+    "extent": "length of a defect, percent of the image's longer side",
+    "contrast": "difference to what surrounds it, gray levels",
+    "count": "defects in an image",
+}
+"""What is measured, and of what: `count` of an image, the others of a connected part of its mask."""
+POOLED = "all"
+_MOST = 400  # samples of each type
+_GRID = 24  # cells along a side
+_RING = 0.02  # of the shorter side: width of the surroundings
+_LEAST = 6  # pixels of a part that counts
+_FEWEST = 3  # real defects that a suggestion needs
+_SLACK = 1.15  # changes below are no suggestion
+_LENGTHS = ("size_range", "length_range", "width_px_range", "radius_px_range")
+_CONTRASTS = ("contrast_range", "shading_range")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """The defects of one kind.
+
+    Attributes:
+        values: float64 arrays by name, see `MEASURES`.
+        places: (24, 24) float64, how often a mask covers a place, 0..1.
+        images: how many there were.
+    """
+
+    values: dict[str, NDArray[np.float64]]
+    places: NDArray[np.float64]
+    images: int
+
+    def percentiles(self, name: str) -> tuple[float, float, float]:
+        """10th, 50th and 90th of one measure."""
+        low, middle, high = np.percentile(self.values[name], (10, 50, 90)).tolist()
+        return low, middle, high
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Audit:
+    """A comparison.
+
+    Attributes:
+        category: of the dataset.
+        real: the real kinds, `all` for all of them together.
+        synthetic: the types, `all` likewise.
+        matched: for each type the real kind it is held against.
+        suggested: settings by type that would bring it nearer.
+    """
+
+    category: str
+    real: dict[str, Measured]
+    synthetic: dict[str, Measured]
+    matched: dict[str, str]
+    suggested: dict[str, dict[str, list[float]]]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types: percentiles, not values."""
+
+        def kinds(measured: dict[str, Measured]) -> dict[str, Any]:
+            return {
+                kind: {"images": one.images, **{name: [round(v, 4) for v in one.percentiles(name)] for name in one.values}}
+                for kind, one in measured.items()
+            }
+
+        return {
+            "format": "synthgen-audit",
+            "format_version": 1,
+            "category": self.category,
+            "percentiles": [10, 50, 90],
+            "real": kinds(self.real),
+            "synthetic": kinds(self.synthetic),
+            "matched": self.matched,
+            "suggested": self.suggested,
+        }
+
+
+def audit(shards: Path, real: Path, category: str | None = None, match: dict[str, str] | None = None) -> Audit:
+    """Measure a dataset's anomalies beside real ones.
+
+    Args:
+        shards: the dataset.
+        real: the real defects, see `read_real`; those without a mask are passed over.
+        category: of the dataset, if it holds several.
+        match: real kind for each type; a kind of the type's own name where nothing is said, else all kinds together.
+
+    Raises:
+        InputDataError: no real defect has a mask, or there is no such category or kind.
+        IntegrityError: a shard is damaged.
+    """
+    dataset = ShardDataset(shards)
+    known = sorted({header.category for header in dataset.headers})
+    if category is None and len(known) == 1:
+        category = known[0]
+    if category not in known:
+        told = f"--category {category}: no such category" if category else "several categories"
+        raise InputDataError(f"{shards}: {told}; name one of {', '.join(known)} with --category.")
+    header = next(one for one in dataset.headers if one.category == category)
+    found = read_real(real, header.image_size)
+    marked = [(kind, image, mask) for kind, image, mask in zip(found.kinds, found.images, found.masks, strict=True)
+              if kind != NORMAL and mask is not None]  # fmt: skip
+    if not marked:
+        raise InputDataError(f"--real {real}: none of the defects has a mask, without which nothing can be measured.")
+    real_kinds = _by_kind(marked)
+    synthetic = _by_kind(_chosen(dataset, category))
+    matched = {}
+    for kind in synthetic:
+        wanted = (match or {}).get(kind)
+        if wanted is not None and wanted not in real_kinds:
+            raise InputDataError(f"--match {kind}={wanted}: the real defects have no such kind, but {', '.join(real_kinds)}.")
+        matched[kind] = wanted or (kind if kind in real_kinds else POOLED)
+    types = json.loads(header.config_json).get("types", {})
+    suggested = {}
+    for kind in synthetic:
+        settings = types.get(kind, {}).get("settings", {})
+        if kind != POOLED and (changes := _suggested(real_kinds[matched[kind]], synthetic[kind], settings)):
+            suggested[kind] = changes
+    return Audit(str(category), real_kinds, synthetic, matched, suggested)
+
+
+def measure(images: Iterable[tuple[Image, Mask]]) -> Measured:
+    """Measure anomalies.
+
+    Args:
+        images: (H, W, 3) uint8 RGB with (H, W) uint8 {0, 1}.
+    """
+    values: dict[str, list[float]] = {name: [] for name in MEASURES}
+    places, count = np.zeros((_GRID, _GRID)), 0
+    for image, mask in images:
+        parts = 0
+        for area, extent, contrast in _parts(image, mask):
+            values["area"].append(100 * area)
+            values["extent"].append(100 * extent)
+            values["contrast"].append(contrast)
+            parts += 1
+        if parts:
+            values["count"].append(parts)
+            places += cv2.resize(mask.astype(np.float64), (_GRID, _GRID), interpolation=cv2.INTER_AREA)
+            count += 1
+    return Measured({name: np.array(one) for name, one in values.items()}, places / max(count, 1), count)
+
+
+def _parts(image: Image, mask: Mask) -> Iterator[tuple[float, float, float]]:
+    """Area and extent, as shares of the image, and contrast of each connected part.
+
+    A real defect has no normal image beside it: contrast is the difference of its mean colour to that of a ring around it.
+    """
+    height, width = mask.shape
+    reach = max(2, round(_RING * min(height, width)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    for number in range(1, count):
+        x, y, w, h, area = (int(value) for value in stats[number])
+        if area < _LEAST:
+            continue
+        y0, x0 = max(0, y - 2 * reach), max(0, x - 2 * reach)
+        window = np.s_[y0 : y + h + 2 * reach, x0 : x + w + 2 * reach]
+        own = np.asarray(labels[window] == number, np.uint8)
+        ring = (cv2.dilate(own, disc) > 0) & (mask[window] == 0)
+        if ring.any():
+            difference = image[window][own > 0].mean(0) - image[window][ring].mean(0)
+            yield area / (height * width), float(np.hypot(w, h)) / max(height, width), float(np.abs(difference).max())
+
+
+def _by_kind(marked: Iterable[tuple[str, Image, Mask]]) -> dict[str, Measured]:
+    """The measured kinds by name, `all` first; those of which nothing could be measured are left out."""
+    groups: dict[str, list[tuple[Image, Mask]]] = {}
+    for kind, image, mask in marked:
+        groups.setdefault(kind, []).append((image, mask))
+    everything = [pair for pairs in groups.values() for pair in pairs]
+    measured = {POOLED: measure(everything)} | {kind: measure(pairs) for kind, pairs in sorted(groups.items())}
+    return {kind: one for kind, one in measured.items() if one.images}
+
+
+def _chosen(dataset: ShardDataset, category: str) -> Iterator[tuple[str, Image, Mask]]:
+    """Accepted samples of a category, evenly chosen of each type."""
+    columns = zip(dataset.column("category"), dataset.column("type"), dataset.column("label"), strict=True)
+    groups: dict[str, list[int]] = {}
+    for number, (own, kind, label) in enumerate(columns):
+        if own == category and label:
+            groups.setdefault(str(kind), []).append(number)
+    for kind, numbers in sorted(groups.items()):
+        for k in np.linspace(0, len(numbers) - 1, min(_MOST, len(numbers))).round().astype(int):
+            sample = dataset[numbers[k]]
+            yield kind, sample.image, sample.mask
+
+
+def _suggested(real: Measured, made: Measured, settings: dict[str, Any]) -> dict[str, list[float]]:
+    """Ranges that would move the synthetic percentiles onto the real ones, if they scale with what is measured."""
+    if len(real.values["area"]) < _FEWEST:
+        return {}
+    changes: dict[str, list[float]] = {}
+    for measure_, names in (("extent", _LENGTHS), ("contrast", _CONTRASTS)):
+        (low, _, high), (own_low, _, own_high) = real.percentiles(measure_), made.percentiles(measure_)
+        factors = low / max(own_low, 1e-9), high / max(own_high, 1e-9)
+        if all(1 / _SLACK < factor < _SLACK for factor in factors):
+            continue
+        for name in names:
+            if name in settings:
+                first, last = (float(value) * factor for value, factor in zip(settings[name], factors, strict=True))
+                changes[name] = [float(f"{min(first, last):.3g}"), float(f"{max(first, last):.3g}")]
+    if "count_range" in settings:
+        low, _, high = real.percentiles("count")
+        wanted = [max(1, round(low)), max(1, round(high))]
+        if wanted != [int(value) for value in settings["count_range"]]:
+            changes["count_range"] = [float(value) for value in wanted]
+    return changes

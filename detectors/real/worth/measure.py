@@ -1,0 +1,250 @@
+"""The measurement: which samples are compared, how often, and what comes out."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from detectors.data.backbones import load_backbone
+from detectors.real.defects import NORMAL, read_real
+from detectors.real.worth.head import GRID, LEVELS, SIDE, Features, embed, nearest_maps, score_maps, shrink_mask, train_head
+from detectors.real.worth.scoring import Scores
+from synthgen.errors import InputDataError, suggest
+from synthgen.samples import Image
+from synthgen.shards import ShardDataset
+
+WHOLE = "all types"
+NEAREST = "no anomalies"
+REAL = "half of the real ones"
+_HELD_OUT = 5  # one normal image of this many is a test image where no others are given
+_FEWEST = 8  # samples, or real defects for the row that learns from half of them
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How worth is measured.
+
+    Attributes:
+        category: of the shards; None if they hold one alone.
+        backbone: whose features the detector has; the figures of two backbones cannot be compared.
+        weights: file of the backbone's weights; None for torchvision's own.
+        samples: at most so many of each set.
+        normals: at most so many normal images.
+        seeds: the detector is trained once for each.
+        steps: of its training.
+    """
+
+    category: str | None = None
+    backbone: str = "resnet18"
+    weights: str | None = None
+    samples: int = 300
+    normals: int = 320
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one training on one set of samples came to.
+
+    Attributes:
+        name: the set: `all types`, a type, or a reference.
+        seed: of the training.
+        samples: how many samples it learned from.
+        metrics: over all real defects, each 0 to 1: `image_auroc`, and where there are masks `pixel_auroc`, `pixel_ap` and
+            `au_pro`.
+        kinds: the same for each kind of real defect.
+    """
+
+    name: str
+    seed: int
+    samples: int
+    metrics: dict[str, float]
+    kinds: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """A finished measurement.
+
+    Attributes:
+        rows: one for each set and seed.
+        category: what it was measured on.
+        facts: what must be known to compare figures.
+        options: how it was measured.
+    """
+
+    rows: tuple[Row, ...]
+    category: str
+    facts: dict[str, str]
+    options: Options = field(default_factory=Options)
+
+    def names(self) -> list[str]:
+        """The sets, in order."""
+        return list(dict.fromkeys(row.name for row in self.rows))
+
+    def values(self, name: str, metric: str, kind: str | None = None) -> list[float]:
+        """A metric of one set, one value for each seed that has it."""
+        found = (row.metrics if kind is None else row.kinds.get(kind, {}) for row in self.rows if row.name == name)
+        return [metrics[metric] for metrics in found if metric in metrics]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "format": "synthgen-worth",
+            "format_version": 1,
+            "category": self.category,
+            "facts": self.facts,
+            "options": asdict(self.options) | {"weights": None},
+            "rows": [asdict(row) for row in self.rows],
+            "suggested_weights": suggested_weights(self),
+        }
+
+
+def measure_worth(
+    shards: Path, real: Path, options: Options, device: torch.device, note: Callable[[str], None] = lambda _: None
+) -> Worth:
+    """Train the fixed detector on each type of a dataset and on all of them, and test it on real defects.
+
+    The normal images it learns from are those that the samples were made from. Where there are no normal test images, every
+    fifth of them is kept for the test, and no sample made from it is learned from.
+
+    Args:
+        shards: a dataset of one or more categories.
+        real: the real defects, see `read_real`.
+        options: how.
+        device: where to.
+        note: is told what happens.
+
+    Raises:
+        InputDataError: too few samples, or no real defects.
+    """
+    dataset = ShardDataset(shards)
+    category = _category(dataset, options.category)
+    size = dataset.headers[0].image_size
+    test = read_real(real, size)
+    backbone = load_backbone(options.backbone, LEVELS, options.weights).to(device)
+    normals = [normal for normal in dataset.normals() if normal.category == category]
+    held_out = set() if NORMAL in test.kinds else {n.source for n in normals if _digest(n.source) % _HELD_OUT == 0}
+    used = [normal for normal in normals if normal.source not in held_out]
+    if len(used) < 2:
+        raise InputDataError(f"{shards}: {len(used)} normal images of {category} to learn from; at least 2 are needed.")
+    chosen = _spread(used, options.normals)
+    note(f"features of {len(chosen)} normal and {len(test.images)} real images")
+    good = embed(backbone, (normal.pixels for normal in chosen), len(chosen), device)
+    extra = [normal.pixels for normal in normals if normal.source in held_out][:100]
+    seen = embed(backbone, [*test.images, *extra], len(test.images) + len(extra), device)
+    masks = [None if mask is None else shrink_mask(mask, SIDE) for mask in test.masks] + [
+        np.zeros((SIDE, SIDE), np.uint8)
+    ] * len(extra)
+    kinds = [*test.kinds, *[NORMAL] * len(extra)]
+    rows: list[Row] = []
+
+    def record(name: str, seed: int, samples: int, maps: NDArray[np.float32], keep: NDArray[np.intp]) -> None:
+        scores = Scores(maps[keep], [masks[i] for i in keep], [kinds[i] for i in keep], NORMAL)
+        present = sorted({kinds[i] for i in keep} - {NORMAL})
+        rows.append(Row(name, seed, samples, scores.metrics(), {kind: scores.metrics(kind) for kind in present}))
+
+    everything = np.arange(len(kinds))
+    for name, indices in _sets(dataset, category, held_out, options.samples):
+        note(f"{name}: {len(indices)} samples")
+        synthetic, targets = _embedded(backbone, dataset, indices, device)
+        for seed in options.seeds:
+            head = train_head(good, synthetic, targets, seed, options.steps, device)
+            record(name, seed, len(indices), score_maps(head, seen, device), everything)
+    note("references")
+    marked = np.array(
+        [i for i, (kind, mask) in enumerate(zip(kinds, masks, strict=True)) if kind != NORMAL and mask is not None]
+    )
+    for seed in options.seeds:
+        record(NEAREST, seed, 0, nearest_maps(good, seen, seed, device), everything)
+        if len(marked) >= 2 * _FEWEST:
+            order = np.random.default_rng(seed).permutation(marked)
+            for half in (order[::2], order[1::2]):
+                targets = np.stack([shrink_mask(mask, 2 * GRID) for i in half if (mask := masks[i]) is not None])
+                head = train_head(good, seen[np.sort(half)], targets[np.argsort(half)], seed, options.steps, device)
+                rest = np.setdiff1d(everything, half)
+                record(REAL, seed, len(half), score_maps(head, seen, device), rest)
+    facts = {
+        "real images": f"{sum(kind != NORMAL for kind in test.kinds)} defects, {kinds.count(NORMAL)} normal",
+        "normal test images": "kept from those of the shards" if held_out else "given",
+        "normal images learned from": str(len(chosen)),
+        "backbone": f"{options.backbone}, weights {backbone.weights_sha256[:12]}",
+        "training": f"{options.steps} steps, seeds {', '.join(map(str, options.seeds))}",
+    }
+    return Worth(tuple(rows), category, facts, options)
+
+
+def suggested_weights(worth: Worth) -> dict[str, float]:
+    """Weights for a mixture: for each kind of defect the types that find it better than detecting without anomalies does.
+
+    A type's share of a kind of defect grows with what it is ahead of the median type there, and each kind counts the same.
+    They are chosen on these real defects: no figure measured on the same ones is a benchmark.
+    """
+    types = [name for name in worth.names() if name not in (WHOLE, NEAREST, REAL)]
+    kinds = sorted({kind for row in worth.rows for kind in row.kinds})
+    total = dict.fromkeys(types, 0.0)
+    for kind in kinds:
+        metric = "pixel_ap" if all(worth.values(name, "pixel_ap", kind) for name in types) else "image_auroc"
+        score = {name: float(np.mean(worth.values(name, metric, kind) or [0.0])) for name in types}
+        middle = float(np.median(list(score.values()))) if score else 0.0
+        ahead = {name: max(value - middle, 0.0) for name, value in score.items()}
+        whole = sum(ahead.values())
+        for name in types:
+            total[name] += ahead[name] / whole if whole > 0 else 1 / len(types)
+    return {name: round(value / max(len(kinds), 1), 3) for name, value in total.items()}
+
+
+def _category(dataset: ShardDataset, wanted: str | None) -> str:
+    there = sorted({header.category for header in dataset.headers})
+    if wanted is None and len(there) > 1:
+        raise InputDataError(f"--category is needed: the shards hold {', '.join(there)}.")
+    if wanted is not None and wanted not in there:
+        raise InputDataError(f"--category {wanted}: the shards have no such category.{suggest(wanted, there)}")
+    return wanted or there[0]
+
+
+def _sets(dataset: ShardDataset, category: str, held_out: set[str], most: int) -> Iterator[tuple[str, list[int]]]:
+    """All types together as they are, then each type alone: names and numbers of accepted samples, in order."""
+    labels, types = dataset.column("label"), dataset.column("type")
+    categories, sources = dataset.column("category"), dataset.column("source")
+    usable = [i for i in range(len(dataset)) if labels[i] and categories[i] == category and str(sources[i]) not in held_out]
+    names = sorted({str(types[i]) for i in usable})
+    if len(usable) < _FEWEST:
+        raise InputDataError(f"{len(usable)} samples of {category} to learn from; at least {_FEWEST} are needed.")
+    yield WHOLE, _spread(usable, most)
+    for name in names if len(names) > 1 else []:
+        own = [i for i in usable if types[i] == name]
+        if len(own) >= _FEWEST:
+            yield name, _spread(own, most)
+
+
+def _embedded(
+    backbone: Any, dataset: ShardDataset, indices: Sequence[int], device: torch.device
+) -> tuple[Features, NDArray[np.uint8]]:
+    targets = []
+
+    def images() -> Iterator[Image]:
+        for i in indices:
+            sample = dataset[i]
+            targets.append(shrink_mask(sample.mask, 2 * GRID))
+            yield sample.image
+
+    features = embed(backbone, images(), len(indices), device)
+    return features, np.stack(targets)
+
+
+def _spread(values: Sequence[Any], most: int) -> list[Any]:
+    """At most so many of the values, in order, chosen evenly at random but always in the same way."""
+    if len(values) <= most:
+        return list(values)
+    return [values[i] for i in np.sort(np.random.default_rng(0).permutation(len(values))[:most])]
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")

@@ -1,0 +1,1 @@
+"""What every training of a detector shares: options, the loop, runs."""

@@ -1,0 +1,218 @@
+"""The verbs that look: list, status, info, verify, view."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from synthgen.cli import options as o
+from synthgen.cli.request import edge_tools
+from synthgen.errors import InputDataError, IntegrityError, UsageError, suggest
+from synthgen.terminal.console import Json, console, print_json, stdout_console
+
+Folder = Annotated[Path, typer.Argument(help="The folder that `synthgen build` wrote (or a single shard).")]
+_LISTS = ("datasets", "types", "settings", "materials", "recipes")
+
+
+def list_(
+    what: Annotated[
+        str, typer.Argument(help="datasets, types, settings, materials or recipes; default: all but settings.")
+    ] = "",
+) -> None:
+    """List datasets, anomaly types and their settings, materials, recipes.
+
+    [bold]Example[/bold]
+
+      synthgen list settings
+    """
+    from synthgen.report import tables
+
+    if what and what not in _LISTS:
+        raise UsageError(f"list {what}: there is no such list.{suggest(what, list(_LISTS))}")
+    show = {
+        "datasets": tables.datasets_table,
+        "types": tables.types_table,
+        "settings": tables.settings_table,
+        "materials": tables.materials_table,
+        "recipes": tables.recipes_table,
+    }
+    for name in [what] if what else [name for name in _LISTS if name != "settings"]:
+        stdout_console().print(show[name]())
+
+
+def status(folder: Folder, json: Json = False) -> None:
+    """Say how far a build is.
+
+    [bold]Example[/bold]
+
+      synthgen status synthgen-out/visa
+    """
+    from synthgen.report.summary import status as find
+
+    found = find(folder)
+    if json:
+        print_json(found)
+        return
+    shards, samples = found["shards"], found["samples"]
+    typer.echo(f"{found['state']}: {samples[0]} of {samples[1]} samples, {shards[0]} of {shards[1]} shards")
+    typer.echo(f"rejected: {found['rejected']}, unreadable normal images: {len(found['unreadable'])}")
+    for sample, reason in found["quarantined"].items():
+        typer.echo(f"left out: {sample}: {reason}")
+    if found["state"] == "unfinished":
+        console().print("Run the same `synthgen build` again: it goes on where it stopped.")
+
+
+def info(folder: Folder, json: Json = False) -> None:
+    """Say what a dataset holds: counts, areas, contrast, sizes, licence.
+
+    [bold]Example[/bold]
+
+      synthgen info synthgen-out/visa
+    """
+    from synthgen.report.summary import info as find
+    from synthgen.report.tables import info_table
+
+    found = find(folder)
+    if json:
+        print_json(found)
+        return
+    out = stdout_console()
+    out.print(info_table(found))
+    state = "" if found["complete"] else "  (not complete: see `synthgen status`)"
+    size = f"{found['bytes'] / 2**20:.1f} MiB, {found['bytes'] / max(found['samples'], 1) / 1000:.1f} kB per sample"
+    out.print(
+        f"{found['samples']} samples in {found['shards']} shards, {size}, {', '.join(found['image_sizes'])} pixels{state}"
+    )
+    if found["refine"] not in ([], ["none"]):
+        out.print(f"refined: {', '.join(found['refine'])}")
+    for minimum in found["min_quality"]:
+        out.print(f"samples that were scored below {minimum:g} are left out")
+    for dataset, licence in found["licences"].items():
+        barred = "; not for commercial use" if found["commercial_use"].get(dataset) is False else ""
+        out.print(f"licence of {dataset}: {licence}{barred} (the samples are derived from its images)", markup=False)
+    for name, reasons in sorted(found["redrawn"].items()):
+        out.print(f"drawn again, {name}: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()), markup=False)
+
+
+def verify(
+    folder: Folder,
+    quick: Annotated[bool, typer.Option("--quick", help="Checksums and structure only; do not decode samples.")] = False,
+    json: Json = False,
+) -> None:
+    """Check every byte and every sample of a dataset; exit status 4 if anything is wrong.
+
+    [bold]Example[/bold]
+
+      synthgen verify synthgen-out/visa
+    """
+    from dataclasses import asdict
+
+    from synthgen.shards import verify as check
+
+    findings = check(folder, deep=not quick)
+    if json:
+        print_json([asdict(finding) for finding in findings])
+    for finding in findings if not json else []:
+        typer.echo(f"{finding.shard}: {finding.sample_id + ': ' if finding.sample_id else ''}{finding.problem}")
+    if findings:
+        shards = sorted({finding.shard for finding in findings})
+        raise IntegrityError(
+            f"{folder}: {len(findings)} problems in {len(shards)} files. Remove {', '.join(shards[:3])}"
+            f"{' and the others' if len(shards) > 3 else ''}, and run the same `synthgen build` again: it makes only these."
+        )
+    if not json:
+        typer.echo(f"{folder}: whole")
+    if (folder / "config.json").exists() and not (folder / "manifest.json").exists():
+        console().print("But it is not complete: `synthgen status` says how far its build is.")
+
+
+def view(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("sheet.png"),
+    category: Annotated[str | None, typer.Option("--categories", "--category", help="Comma-separated; default: all.")] = None,
+    type_: Annotated[str | None, typer.Option("--types", "--type", help="Comma-separated; default: all.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, max=200, help="Samples of each category and type.")] = 4,
+    per_row: Annotated[int, typer.Option(min=1, max=12, help="Samples in a row.")] = 4,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Of edge edits, every step from the normal image on; needs what the build had.")
+    ] = False,
+    compare: Annotated[
+        list[Path] | None,
+        typer.Option("--compare", help="Another dataset with the same samples, close up beside them; may be repeated."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", help="quality: the best and the worst samples of each category and type.")
+    ] = None,
+    quality: o.QualityOption = None,
+    edge_generator: o.EdgeGenerator = None,
+    weights: o.WeightsOption = None,
+    sam_checkpoint: o.SamCheckpoint = None,
+    device: o.DeviceOption = "auto",
+    root: o.Root = None,
+) -> None:
+    """Write a contact sheet: each sample whole with its mask outlined, and close up.
+
+    [bold]Examples[/bold]
+
+      synthgen view synthgen-out/visa --type crack -n 8 -o cracks.png
+
+      synthgen view synthgen-out/visa --by quality --quality scores.h5 -n 8 -o best-and-worst.png
+
+      synthgen view visa-none --compare visa-phase-field --compare visa-npcf -o stages.png
+    """
+    from synthgen.anomalies.registry import canonical_type
+    from synthgen.report.sheet import Selection
+    from synthgen.report.sheets import write_comparison, write_sheet, write_steps
+    from synthgen.shards import read_quality
+
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: the contact sheet is a PNG; give it that ending.")
+    if not out.absolute().parent.is_dir():
+        raise InputDataError(f"--out {out}: there is no folder {out.absolute().parent}.")
+    categories = tuple(part.strip() for part in category.split(",")) if category else ()
+    types = tuple(canonical_type(part) for part in type_.split(",")) if type_ else ()
+    selection = Selection(categories, types, n)
+    if steps and compare:
+        raise UsageError("--steps and --compare show different sheets: give one of them.")
+    if by not in (None, "quality"):
+        raise UsageError(f"--by {by}: expected quality.")
+    if (by is None) != (quality is None):
+        raise UsageError("--by quality and --quality FILE go together; `detectors score-samples RUN --shards DIR` writes FILE.")
+    if by is not None and (steps or compare):
+        raise UsageError("--by quality chooses the samples of a plain sheet: leave --steps and --compare away.")
+    if compare:
+        typer.echo(str(write_comparison([folder, *compare], out, selection)))
+    elif steps:
+        tools = edge_tools(edge_generator, weights or (), sam_checkpoint, device)
+        typer.echo(str(write_steps(folder, out, selection, tools, root)))
+    else:
+        typer.echo(str(write_sheet(folder, out, selection, per_row, read_quality(quality) if quality else None)))
+
+
+def diff(
+    first: Annotated[Path, typer.Argument(help="A dataset.")],
+    second: Annotated[Path, typer.Argument(help="Another one.")],
+    json: Json = False,
+) -> None:
+    """Say how two datasets differ: in their making, and which samples.
+
+    [bold]Example[/bold]
+
+      synthgen diff synthgen-out/visa-old synthgen-out/visa
+    """
+    from synthgen.report.difference import compare
+
+    found = compare(first, second)
+    if json:
+        print_json(found.to_json())
+        return
+    for line in found.config:
+        typer.echo(line)
+    for title, ids in (
+        (f"only in {first}", found.only_first),
+        (f"only in {second}", found.only_second),
+        ("changed", found.changed),
+    ):
+        shown = "".join(f"\n  {sample}" for sample in ids[:5]) + (f"\n  ... and {len(ids) - 5} more" if len(ids) > 5 else "")
+        typer.echo(f"{title}: {len(ids)}{shown}")
+    typer.echo(f"equal: {found.same}")

@@ -1,0 +1,143 @@
+"""The command as users run it, in a process of its own; with hooks that make a sample or an image fatal to its worker."""
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.support.builders import picture, write
+
+COMMAND = [sys.executable, "-c", "from synthgen.cli import main; main()"]
+CATEGORIES = ("a b", "ü")
+_OF_THE_CALLER = {"SYNTHGEN_DATA", "SYNTHGEN_FAILPOINT", "FORCE_COLOR", "NO_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "COLUMNS"}
+
+_HOOKS = """
+import os, signal
+import synthgen.builder.driver as driver, synthgen.builder.task as task, synthgen.synthesis as synthesis
+
+driver._MOST_DEATHS = int(os.environ.get("HOOK_MOST_DEATHS", driver._MOST_DEATHS))
+plain_generator, plain_prepare = synthesis.sample_generator, task.prepare
+
+def harm(name, how):
+    if how == "raise":
+        raise ValueError(f"{name} is cursed")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "exit":
+        os._exit(3)
+
+def sample_generator(seed, sample_id, attempt):
+    if sample_id == os.environ.get("HOOK_SAMPLE"):
+        harm(sample_id, os.environ["HOOK_HOW"])
+    return plain_generator(seed, sample_id, attempt)
+
+def prepare(source, *rest):
+    if source.source == os.environ.get("HOOK_SOURCE"):
+        harm(source.source, os.environ["HOOK_HOW"])
+    return plain_prepare(source, *rest)
+
+synthesis.sample_generator, task.prepare = sample_generator, prepare
+"""
+
+
+def environment(**changes):
+    """What a command sees: this checkout and this process' cache, and nothing of the caller's that changes its output."""
+    kept = {name: value for name, value in os.environ.items() if name not in _OF_THE_CALLER}
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **{k: str(v) for k, v in changes.items()}}
+
+
+def start(*arguments, **options):
+    """A running command, with its output in pipes."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment(), **options}
+    return subprocess.Popen([*COMMAND, *map(str, arguments)], **options)
+
+
+def synthgen(*arguments, **options):
+    """A finished command: its exit status, stdout and stderr. It never shows a traceback or an escape code."""
+    with start(*arguments, **options) as process:
+        out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err, err
+    assert "\x1b" not in out + err
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def hooks(folder, **changes):
+    """An environment in which every process, worker or not, has the hooks above."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(_HOOKS)
+    plain = environment(**changes)
+    return {**plain, "PYTHONPATH": os.pathsep.join([str(folder), plain["PYTHONPATH"]])}
+
+
+def build_normals(root, per_category=5, size=48):
+    """Two categories of plain images, whose names have a space and an umlaut."""
+    for c, category in enumerate(CATEGORIES):
+        for number in range(per_category):
+            write(Path(root) / category / f"{number:03}.png", picture(20 * c + number, size, size))
+    return Path(root)
+
+
+def build_arguments(root, out, *more, per_image=2):
+    """A build of one shard per normal image, with 2 * `per_image` samples each."""
+    what = ["--types", "crack,corrosion", "--per-image", per_image, "--size", 48, "--foreground", "none"]
+    return ["build", "--dataset", "folder", "--root", root, *what, "--samples-per-shard", 2 * per_image, "--out", out, *more]
+
+
+def tree(folder):
+    """Path -> digest of every file in a folder but the locks."""
+    digests = {}
+    for path in sorted(Path(folder).rglob("*")):
+        if path.is_file() and not path.name.startswith(".lock"):
+            with contextlib.suppress(FileNotFoundError):  # a worker that outlives its build by a moment sweeps up after itself
+                digests[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
+
+
+def journal(folder):
+    """The names of the shards in a folder's journal, in order; a torn line is passed over."""
+    names = []
+    path = Path(folder) / "journal.jsonl"
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            names.append(json.loads(line)["shard"]["name"])
+        except ValueError:
+            continue
+    return names
+
+
+def wait_until(true, seconds=30):
+    """Wait for a condition, and fail if it does not come true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def assert_sound(out, whole):
+    """Every file under a final name is the one of the uninterrupted build; the journal names only such."""
+    files = tree(out)
+    for name, digest in files.items():
+        if not name.startswith((".tmp-", ".progress-")) and name != "journal.jsonl":
+            assert digest == whole[name], name
+    assert set(journal(out)) <= files.keys()
+
+
+def family(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def gone(processes):
+    return all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in processes)
+
+
+def assert_resumes(root, out, whole):
+    """The same command again gives the folder that an uninterrupted build gives."""
+    done = synthgen(*build_arguments(root, out, "--jobs", 2))
+    assert done.returncode == 0, done.stderr
+    assert tree(out) == whole

@@ -1,0 +1,79 @@
+"""Anomaly types of other packages: that of the documentation, and broken ones."""
+
+import re
+
+import pytest
+
+from synthgen.shards import ShardDataset
+from tests.support.commands import build_normals, environment, synthgen
+from tests.support.paths import ROOT
+
+PAGE = ROOT / "docs/new-type.md"
+
+
+def install(folder, code, target="my_defects:GREASE", name="grease"):
+    """A package with an entry point, and an environment that finds it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "my_defects.py").write_text(code)
+    about = folder / "my_defects-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-defects\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[synthgen.anomalies]\n{name} = {target}\n")
+    plain = environment()
+    return {**plain, "PYTHONPATH": f"{folder}:{plain['PYTHONPATH']}"}
+
+
+@pytest.fixture(scope="module")
+def documented():
+    page = PAGE.read_text()
+    return re.search(r"<!-- plug-in: begin -->\n```python\n(.*?)```", page, re.S)[1]
+
+
+def test_the_documented_type_is_one_like_the_others(documented, tmp_path):
+    there = install(tmp_path / "site", documented)
+    assert "grease" in synthgen("list", "types", env=there).stdout
+    root = build_normals(tmp_path / "normals", per_category=3, size=96)
+    common = [
+        "--dataset",
+        "folder",
+        "--root",
+        root,
+        "--size",
+        96,
+        "--types",
+        "crack,grease",
+        "--set",
+        "grease.size_range=0.1,0.3",
+    ]
+    for out, jobs in (("one", 1), ("two", 2)):
+        done = synthgen("build", *common, "--out", tmp_path / out, "-j", jobs, env=there)
+        assert done.returncode == 0, done.stderr
+    samples = [sample for sample in ShardDataset(tmp_path / "one") if sample.spec.type == "grease"]
+    assert len(samples) == 18
+    for sample in samples:
+        assert sample.label
+        assert sample.spec.generator == "grease 1"
+        changed = (sample.image != sample.normal).any(-1)
+        assert not (sample.mask.astype(bool) & ~changed).any()
+        y0, x0, y1, x1 = sample.box
+        changed[y0:y1, x0:x1] = False
+        assert not changed.any()
+    assert synthgen("diff", tmp_path / "one", tmp_path / "two", env=there).returncode == 0
+    done = synthgen("replay", samples[0].spec.sample_id, "--in", tmp_path / "one", "--root", root, env=there)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "target", "told"),
+    [
+        ("raise RuntimeError('out of grease')", "my_defects:GREASE", "out of grease"),
+        ("GREASE = 3", "my_defects:GREASE", "is no AnomalyType"),
+        ("from synthgen.anomalies.crack import CRACK", "my_defects:CRACK", "there is an anomaly type crack already"),
+        ("", "my_defects:GREASE", "cannot be loaded"),
+    ],
+)
+def test_a_broken_one_is_named_with_the_way_out(tmp_path, code, target, told):
+    done = synthgen("list", "types", env=install(tmp_path / "site", code, target))
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "uninstall my-defects" in done.stderr
