@@ -1,1 +1,1 @@
-"""What trainings share, of generators and of detectors: devices, run folders, random numbers that survive a resume."""
+"""Trainings of the networks that draw and refine anomalies."""

@@ -1,0 +1,1 @@
+"""What every training stands on: run folders, devices, steps, weights, pictures."""
