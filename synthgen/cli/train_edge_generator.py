@@ -30,7 +30,7 @@ def train_edge_generator(request: "TrainRequest") -> None:
     from synthgen.runs.devices import choose_compute
     from synthgen.runs.folder import CHECKPOINT, RunFolder
     from synthgen.terminal.training import Interrupted, terminable, training_progress
-    from synthgen.training.edge_generator import choose_perceptual, load_perceptual, train_generator
+    from synthgen.training.edge_generator import GeneratorTraining, choose_perceptual, load_perceptual, train_generator
     from synthgen.training.edge_pairs import read_pairs, split
 
     talk = console()
@@ -86,7 +86,10 @@ def train_edge_generator(request: "TrainRequest") -> None:
 
                     if (folder / CHECKPOINT).is_file():
                         talk.print(f"{folder}: goes on from its checkpoint", markup=False)
-                    card = train_generator(pictures, unseen, card, run, compute, request.seed, perceptual, watch)
+                    training = GeneratorTraining(
+                        pairs=pictures, held_out=unseen, card=card, compute=compute, seed=request.seed, perceptual=perceptual
+                    )
+                    card = train_generator(training, run, watch)
         except Interrupted as interrupt:
             talk.print("synthgen: interrupted. Run the same command again: it goes on after the last whole epoch.")
             raise typer.Exit(interrupt.exit_status) from None

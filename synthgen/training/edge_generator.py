@@ -1,8 +1,7 @@
 """Trains an edge-to-image generator on pairs of a picture and its edges (pix2pixHD; DeepSIM's warps; LogicAL, section 3.1)."""
 
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,22 +27,40 @@ from synthgen.edges.truth import structural_difference
 from synthgen.edges.warping import warp, warp_grid
 from synthgen.errors import UsageError
 from synthgen.report.sheet import save_sheet
-from synthgen.runs.devices import Compute, memory_errors
-from synthgen.runs.folder import CHECKPOINT, MODEL, Board, RunFolder, below, board, pack_optimizer, unpack_optimizer
+from synthgen.runs.devices import Compute
+from synthgen.runs.folder import MODEL, Board, RunFolder, below
 from synthgen.runs.pictures import to_pictures
-from synthgen.runs.steps import Clock, DivergedError, check_finite, generator, order
+from synthgen.runs.steps import generator, order
 from synthgen.samples import Image
-from synthgen.terminal.training import Interrupted
+from synthgen.terminal.callbacks import OnProgress
 from synthgen.training.edge_pairs import Pairs
+from synthgen.training.loop import Schedule, run_training
 
 SHEET = "samples.png"
 _SHOWN, _CELL = 6, 192
 _SHEETS = 20  # in all
-_CHECKPOINT_SECONDS = 60.0
 _FEWEST = 2
 
-Watch = Callable[[str, int, int, dict[str, float]], None]
-"""Called after each epoch with the run's name, the epoch from 1, their count, and what was measured."""
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GeneratorTraining:
+    """What a generator is trained on, and how.
+
+    Attributes:
+        pairs: what it learns.
+        held_out: what it is measured on, at the end and for the sheets.
+        card: what the model file will say, without what was measured.
+        compute: device and precision.
+        seed: of first weights, order and warps.
+        perceptual: of `load_perceptual`.
+    """
+
+    pairs: Pairs
+    held_out: Pairs
+    card: ModelCard
+    compute: Compute
+    seed: int
+    perceptual: Perceptual
 
 
 def choose_perceptual(config: GeneratorConfig, vgg: Path | None, pidinet: Path | None) -> GeneratorConfig:
@@ -53,11 +70,11 @@ def choose_perceptual(config: GeneratorConfig, vgg: Path | None, pidinet: Path |
         UsageError: a loss was asked for whose weights are missing.
     """
     have = {"vgg": vgg is not None, "pidinet": pidinet is not None, "none": True}
-    wanted = config.perceptual
-    if wanted == "auto":
+    network = config.perceptual
+    if network == "auto":
         return replace(config, perceptual=next(name for name, there in have.items() if there))
-    if not have[wanted]:
-        raise UsageError(f"perceptual={wanted} needs its weights: --weights {wanted}=PATH. perceptual=none does without.")
+    if not have[network]:
+        raise UsageError(f"perceptual={network} needs its weights: --weights {network}=PATH. perceptual=none does without.")
     return config
 
 
@@ -73,26 +90,14 @@ def load_perceptual(config: GeneratorConfig, weights: dict[str, Path], device: t
 
 
 def train_generator(
-    training: Pairs,
-    held_out: Pairs,
-    card: ModelCard,
-    run: RunFolder,
-    compute: Compute,
-    seed: int,
-    perceptual: Perceptual,
-    watch: Watch = lambda name, epoch, epochs, measured: None,
+    training: GeneratorTraining, run: RunFolder, on_progress: OnProgress = lambda name, epoch, epochs, measured: None
 ) -> ModelCard:
     """Train a generator, from the run's checkpoint where there is one, and write the run's model.
 
     Args:
-        training: what it learns.
-        held_out: what it is measured on, at the end and for the sheets.
-        card: what the model file will say, without what was measured.
+        training: what to train, and how.
         run: where to.
-        compute: device and precision.
-        seed: of first weights, order and warps.
-        perceptual: of `load_perceptual`.
-        watch: hears of every epoch.
+        on_progress: hears of every epoch.
 
     Returns:
         The finished card.
@@ -102,27 +107,29 @@ def train_generator(
         UsageError: there are too few pictures, or the device has too little memory.
         StorageError: the folder cannot be written.
     """
-    if len(training) < _FEWEST:
-        raise UsageError(f"{len(training)} pictures to learn from: at least {_FEWEST} are needed, and some dozens are better.")
-    with memory_errors("while training", "give --set batch_size or --size a smaller value"), board(run.path) as events:
-        return _Training(training, held_out, card, run, compute, seed, perceptual).go(watch, events)
+    if (count := len(training.pairs)) < _FEWEST:
+        raise UsageError(f"{count} pictures to learn from: at least {_FEWEST} are needed, and some dozens are better.")
+    work = _GeneratorWork(training, run)
+    schedule = Schedule(total=work.epochs, look_every=max(1, work.epochs // _SHEETS))
+    run_training(work, run, schedule, lambda epoch, epochs, measured: on_progress(run.path.name, epoch, epochs, measured))
+    return work.card
 
 
-def train_step(
-    network: Generator,
-    judge: Discriminator,
-    optimizers: Sequence[torch.optim.Optimizer],
-    perceptual: Perceptual,
-    compute: Compute,
-    condition: Tensor,
-    real: Tensor,
-) -> Tensor:
+@dataclass(frozen=True, slots=True, eq=False)
+class Adversaries:
+    """The two networks that learn from each other, each with its optimizer."""
+
+    network: Generator
+    judge: Discriminator
+    optimizer: torch.optim.Optimizer
+    judge_optimizer: torch.optim.Optimizer
+
+
+def train_step(both: Adversaries, perceptual: Perceptual, compute: Compute, condition: Tensor, real: Tensor) -> Tensor:
     """One step of the generator, then of the discriminator.
 
     Args:
-        network: the generator.
-        judge: the discriminator.
-        optimizers: of the generator and of the discriminator.
+        both: what is trained.
         perceptual: the loss beside those of the discriminator.
         compute: device and precision.
         condition: (B, 1, h, w) float32 edge maps in [-1, 1].
@@ -131,6 +138,7 @@ def train_step(
     Returns:
         (4,) float32: discriminator's, adversarial, matching and perceptual loss.
     """
+    network, judge = both.network, both.judge
     with compute.autocast():
         fake = network(condition)
         known = judge(condition, real)
@@ -139,11 +147,11 @@ def train_step(
         judge.requires_grad_(True)
     adversarial, matching = adversarial_loss(_float(made)), matching_loss(_float(made), _float(known))
     likeness = perceptual(fake, real)
-    _descend(optimizers[0], adversarial + matching + likeness)
+    _descend(both.optimizer, adversarial + matching + likeness)
     with compute.autocast():
         made = judge(condition, fake.detach())
     judged = discriminator_loss(_float(known), _float(made))
-    _descend(optimizers[1], judged)
+    _descend(both.judge_optimizer, judged)
     return torch.stack([judged, adversarial, matching, likeness]).detach()
 
 
@@ -153,71 +161,48 @@ def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.step()
 
 
-class _Training:
-    """One training in the works."""
+class _GeneratorWork:
+    """One training in the works, see `synthgen.training.loop.Work`."""
 
-    def __init__(
-        self, training: Pairs, held_out: Pairs, card: ModelCard, run: RunFolder, compute: Compute, seed: int,
-        perceptual: Perceptual,
-    ) -> None:  # fmt: skip
-        self.pairs, self.held_out, self.card, self.run, self.compute, self.seed = training, held_out, card, run, compute, seed
-        self.config = config = card.config
-        self.layout = torch.channels_last if compute.device.type == "cuda" else torch.contiguous_format
+    def __init__(self, training: GeneratorTraining, run: RunFolder) -> None:
+        self.training, self.run, self.card = training, run, training.card
+        self.pairs, self.compute, self.seed = training.pairs, training.compute, training.seed
+        self.config = config = training.card.config
+        self.layout = torch.channels_last if self.compute.device.type == "cuda" else torch.contiguous_format
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(self.seed)
             network = Generator(1, config.width, config.halvings, config.blocks)
             judge = Discriminator(4, config.judge_width, config.judge_layers, config.judge_scales)
-        for one in (network, judge):
-            one.to(compute.device).to(memory_format=self.layout)  # type: ignore[call-overload]
-        self.network, self.judge = network, judge
-        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
-        self.optimizers = [
-            torch.optim.Adam(one.parameters(), config.learning_rate, (config.beta1, config.beta2), fused=True)
-            for one in (self.network, self.judge)
+        for part in (network, judge):
+            part.to(self.compute.device).to(memory_format=self.layout)  # type: ignore[call-overload]
+        self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+        optimizers = [
+            torch.optim.Adam(part.parameters(), config.learning_rate, (config.beta1, config.beta2), fused=True)
+            for part in (network, judge)
         ]
-        self.perceptual = perceptual
-        self.epochs = config.epochs_of(len(training))
-        self.epoch = self.step = 0
-        self.clock = Clock()
+        self.both = Adversaries(network, judge, *optimizers)
+        self.optimizers = dict(zip(("generator", "judge"), optimizers, strict=True))
+        self.epochs = config.epochs_of(len(self.pairs))
+        self.step = 0
 
-    def go(self, watch: Watch, events: Board) -> ModelCard:
-        self._resume()
-        self.run.cut_log(self.epoch + 1)
-        saved, good = time.monotonic(), (self._tensors(copied=True), self._facts())
-        try:
-            while self.epoch < self.epochs:
-                measured = self._epoch(self.epoch + 1)
-                check_finite(measured, self.epoch + 1)
-                self.epoch += 1
-                good = self._tensors(copied=True), self._facts()
-                if self.epoch % max(1, self.epochs // _SHEETS) == 0 and self.epoch < self.epochs:
-                    measured |= self._look(events)
-                self.run.log({"epoch": self.epoch, "seconds": round(self.clock.seconds, 3)} | measured)
-                for name, value in measured.items():
-                    events.add_scalar(name, value, self.epoch)
-                if time.monotonic() - saved > _CHECKPOINT_SECONDS and self.epoch < self.epochs:
-                    self.run.save(CHECKPOINT, *good)
-                    saved = time.monotonic()
-                watch(self.run.path.name, self.epoch, self.epochs, measured)
-        except (DivergedError, Interrupted):
-            if good[1]["epoch"]:
-                self.run.save(CHECKPOINT, *good)
-            raise
-        card = replace(self.card, measured=self._look(events))
-        save_generator(self.run.path / MODEL, self.average, card)
-        (self.run.path / CHECKPOINT).unlink(missing_ok=True)
-        return card
+    def begin(self) -> None:
+        pass
 
-    def _epoch(self, epoch: int) -> dict[str, float]:
+    def finish(self, done: int, seconds: float, events: Board) -> None:
+        self.card = replace(self.card, measured=self.look(done, events))
+        save_generator(self.run.path / MODEL, self.average, self.card)
+
+    def advance(self, done: int, until: int) -> dict[str, float]:
         """One pass over the pictures; the mean losses."""
+        epoch = until
         random = generator(self.seed, "warp", epoch)
         rows = torch.split(order(len(self.pairs), self.seed, epoch), self.config.batch_size)
         sums = torch.zeros(4, device=self.compute.device)
-        for number, some in enumerate(rows):
+        for number, batch in enumerate(rows):
             progress = (epoch - 1 + number / len(rows)) / self.epochs
-            for optimizer in self.optimizers:
+            for optimizer in self.optimizers.values():
                 optimizer.param_groups[0]["lr"] = self.config.learning_rate * min(1.0, 2 * (1 - progress))
-            sums += self._step(*self._augmented(some.numpy(), random))
+            sums += self._step(*self._augmented(batch.numpy(), random))
         means = (sums / len(rows)).tolist()
         return dict(zip(("loss_judge", "loss_adversarial", "loss_matching", "loss_perceptual"), means, strict=True))
 
@@ -233,7 +218,7 @@ class _Training:
 
     def _step(self, condition: Tensor, real: Tensor) -> Tensor:
         """One step of both networks, and of the average; their losses."""
-        losses = train_step(self.network, self.judge, self.optimizers, self.perceptual, self.compute, condition, real)
+        losses = train_step(self.both, self.training.perceptual, self.compute, condition, real)
         self._average()
         return losses
 
@@ -242,57 +227,46 @@ class _Training:
         decay = min(self.config.averaging, (1 + self.step) / (10 + self.step))
         self.step += 1
         with torch.no_grad():
-            for name, value in self.network.state_dict().items():
+            for name, value in self.both.network.state_dict().items():
                 self.average[name].lerp_(value, 1 - decay)
 
     @torch.inference_mode()
-    def _look(self, events: Board) -> dict[str, float]:
+    def look(self, done: int, events: Board) -> dict[str, float]:
         """How well the averaged generator draws held-out pictures; writes the sheet."""
         network = Generator(1, self.config.width, self.config.halvings, self.config.blocks)
         network.load_state_dict({name: value.cpu() for name, value in self.average.items()})
         network.to(self.compute.device).eval()
-        pairs = self.held_out
+        pairs = self.training.held_out
         drawn: list[Image] = []
         for start in range(0, len(pairs), 8):
             condition, _ = _tensors_of(pairs, np.arange(start, min(start + 8, len(pairs))))
             drawn += list(to_pictures(network(condition.to(self.compute.device))))
         sheet = _sheet(pairs, drawn)
         save_sheet(self.run.path / SHEET, sheet)
-        events.add_image("held out: edges, generated, real", sheet, self.epoch, dataformats="HWC")
+        events.add_image("held out: edges, generated, real", sheet, done, dataformats="HWC")
         return measure(drawn, pairs.pictures)
 
-    def _tensors(self, copied: bool = False) -> dict[str, Tensor]:
-        """All that a checkpoint holds."""
-        tensors = {f"generator.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"judge.{name}": value for name, value in self.judge.state_dict().items()}
-        tensors |= {f"average.{name}": value for name, value in self.average.items()}
-        for number, optimizer in enumerate(self.optimizers):
-            tensors |= pack_optimizer(optimizer, f"optimizer{number}")
-        return {name: value.detach().clone() for name, value in tensors.items()} if copied else tensors
+    def tensors(self) -> dict[str, Tensor]:
+        tensors = {f"generator.{name}": value for name, value in self.both.network.state_dict().items()}
+        tensors |= {f"judge.{name}": value for name, value in self.both.judge.state_dict().items()}
+        return tensors | {f"average.{name}": value for name, value in self.average.items()}
 
-    def _facts(self) -> dict[str, float]:
-        return {"epoch": self.epoch, "step": self.step, "seconds": self.clock.seconds}
+    def facts(self) -> dict[str, float]:
+        return {"step": self.step}
 
-    def _resume(self) -> None:
-        """Go back to the checkpoint, if there is one."""
-        loaded = self.run.load(CHECKPOINT)
-        if loaded is None:
-            return
-        tensors, facts = loaded
-        self.network.load_state_dict(below(tensors, "generator."))
-        self.judge.load_state_dict(below(tensors, "judge."))
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, float]) -> None:
+        self.both.network.load_state_dict(below(tensors, "generator."))
+        self.both.judge.load_state_dict(below(tensors, "judge."))
         self.average = {name: value.to(self.compute.device) for name, value in below(tensors, "average.").items()}
-        for number, optimizer in enumerate(self.optimizers):
-            unpack_optimizer(optimizer, f"optimizer{number}", tensors)
-        self.epoch, self.step, self.clock = facts["epoch"], facts["step"], Clock(facts["seconds"])
+        self.step = int(facts["step"])
 
 
 def measure(drawn: Iterable[Image], real: Iterable[Image]) -> dict[str, float]:
     """Mean absolute difference (0..1) and mean structural similarity of generated to real (h, w, 3) uint8 pictures."""
     l1, ssim = [], []
-    for one, other in zip(drawn, real, strict=True):
-        l1.append(float(np.abs(one.astype(np.float32) - other).mean()) / 255)
-        ssim.append(1 - float(structural_difference(one, other).mean()))
+    for picture, original in zip(drawn, real, strict=True):
+        l1.append(float(np.abs(picture.astype(np.float32) - original).mean()) / 255)
+        ssim.append(1 - float(structural_difference(picture, original).mean()))
     return {"l1": round(float(np.mean(l1)), 5), "ssim": round(float(np.mean(ssim)), 5)}
 
 
@@ -303,7 +277,7 @@ def _tensors_of(pairs: Pairs, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
 
 
 def _float(judged: list[list[Tensor]]) -> list[list[Tensor]]:
-    return [[one.float() for one in scale] for scale in judged]
+    return [[layer.float() for layer in scale] for scale in judged]
 
 
 def _sheet(pairs: Pairs, drawn: list[Image]) -> Image:
@@ -312,7 +286,7 @@ def _sheet(pairs: Pairs, drawn: list[Image]) -> Image:
     times = max(1, _CELL // min(pairs.edges.shape[1:]))
     shown = list(zip(pairs.edges, drawn, pairs.pictures, strict=True))[:_SHOWN]
     for title, row in zip(("edges", "generated", "real"), zip(*shown, strict=True), strict=True):
-        cells = [np.repeat(one[..., None], 3, 2) if one.ndim == 2 else one for one in row]
+        cells = [np.repeat(cell[..., None], 3, 2) if cell.ndim == 2 else cell for cell in row]
         picture = PillowImage.fromarray(np.concatenate(cells, 1).repeat(times, 0).repeat(times, 1))
         ImageDraw.Draw(picture).text((4, 2), title, (255, 40, 60), ImageFont.load_default(13))
         rows.append(np.asarray(picture))

@@ -1,7 +1,7 @@
 """The pictures that an edge-to-image generator learns from, with their edges, which are worked out once and kept on disk."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,17 +13,17 @@ from synthgen.builder.backends import open_loky, usable_cores
 from synthgen.datasets import NormalSource, read_normal
 from synthgen.edges.detector import EdgeDetector
 from synthgen.errors import InputDataError
+from synthgen.runs.held_out import OF_GENERATORS, choose_held_out
 from synthgen.samples import Size
+from synthgen.terminal.callbacks import OnMessage
 
 VERSION = 2
 """Raised whenever the edges change; part of the cache's key."""
 
-_HELD_OUT, _FEWEST_HELD_OUT, _MOST_HELD_OUT = 0.05, 2, 50
-_FEWEST = 8  # pictures, from which on some are held out
 _AT_ONCE = 16
 
 
-class Found(NamedTuple):
+class ReadPair(NamedTuple):
     """One picture: (h, w, 3) uint8 RGB, its edges (h, w) uint8, and the hash of its file."""
 
     picture: NDArray[np.uint8]
@@ -55,7 +55,7 @@ def read_pairs(
     bit_depth: int,
     detector: EdgeDetector,
     on_gpu: bool,
-    say: Callable[[str], None],
+    on_message: OnMessage,
 ) -> Pairs:
     """Read normal images and find their edges.
 
@@ -65,39 +65,38 @@ def read_pairs(
         bit_depth: of 16-bit files.
         detector: finds the edges.
         on_gpu: whether the detector is on a GPU: then this process does it all, else one per core.
-        say: hears how far it is, and what could not be read.
+        on_message: hears how far it is, and what could not be read.
 
     Raises:
         InputDataError: none can be read.
     """
     batches = [sources[start : start + _AT_ONCE] for start in range(0, len(sources), _AT_ONCE)]
-    found: list[Found] = []
+    pairs: list[ReadPair] = []
     problems: list[str] = []
-    for some in _each(batches, size, bit_depth, detector, on_gpu):
-        found += [one for one in some if isinstance(one, Found)]
-        problems += [one for one in some if isinstance(one, str)]
-        say(f"pictures and edges: {len(found)} of {len(sources)}")
+    for batch in _each(batches, size, bit_depth, detector, on_gpu):
+        pairs += [pair for pair in batch if isinstance(pair, ReadPair)]
+        problems += [problem for problem in batch if isinstance(problem, str)]
+        on_message(f"pictures and edges: {len(pairs)} of {len(sources)}")
     for problem in problems:
-        say(f"not used: {problem}")
-    if not found:
+        on_message(f"not used: {problem}")
+    if not pairs:
         raise InputDataError("none of the normal images can be read; `synthgen plan` says which there are.")
-    digest = hashlib.sha256("\n".join(one.sha256 for one in found).encode()).hexdigest()
-    return Pairs(np.stack([one.picture for one in found]), np.stack([one.edges for one in found]), digest)
+    digest = hashlib.sha256("\n".join(pair.sha256 for pair in pairs).encode()).hexdigest()
+    return Pairs(np.stack([pair.picture for pair in pairs]), np.stack([pair.edges for pair in pairs]), digest)
 
 
 def split(sources: Sequence[NormalSource]) -> tuple[list[NormalSource], list[NormalSource]]:
-    """Pictures to learn from, and held-out ones: some 5 %, those whose names have the smallest hashes; of few pictures none."""
-    if len(sources) < _FEWEST:
-        return list(sources), []
-    count = int(np.clip(round(_HELD_OUT * len(sources)), _FEWEST_HELD_OUT, _MOST_HELD_OUT))
-    by_hash = sorted(sources, key=lambda one: hashlib.sha256(f"{one.category}/{one.stem}".encode()).digest())
-    held = {(one.category, one.stem) for one in by_hash[:count]}
-    return [one for one in sources if (one.category, one.stem) not in held], by_hash[:count]
+    """Pictures to learn from, and held-out ones by the hashes of their names; of few pictures none."""
+    names = [f"{source.category}/{source.stem}" for source in sources]
+    numbers = choose_held_out(names, OF_GENERATORS)
+    held_out = {names[number] for number in numbers}
+    learned = [source for name, source in zip(names, sources, strict=True) if name not in held_out]
+    return learned, [sources[number] for number in numbers]
 
 
 def _each(
     batches: Sequence[Sequence[NormalSource]], size: Size, bit_depth: int, detector: EdgeDetector, on_gpu: bool
-) -> Iterator[list[Found | str]]:
+) -> Iterator[list[ReadPair | str]]:
     """What `_read` makes of each batch, in order."""
     if on_gpu:
         yield from (_read(batch, size, bit_depth, detector) for batch in batches)
@@ -107,15 +106,15 @@ def _each(
             yield future.result()
 
 
-def _read(sources: Sequence[NormalSource], size: Size, bit_depth: int, detector: EdgeDetector) -> list[Found | str]:
+def _read(sources: Sequence[NormalSource], size: Size, bit_depth: int, detector: EdgeDetector) -> list[ReadPair | str]:
     """The pictures; where one cannot be used, why."""
-    found: list[Found | str] = []
+    pairs: list[ReadPair | str] = []
     key = f"{VERSION}-{detector.name}-{detector.sha256}-{size[0]}x{size[1]}"
     for source in sources:
         try:
             normal = read_normal(source, size, bit_depth)
         except InputDataError as error:
-            found.append(str(error))
+            pairs.append(str(error))
             continue
         place = cache.entry("edges", key, normal)
         data = cache.load(place)
@@ -123,5 +122,5 @@ def _read(sources: Sequence[NormalSource], size: Size, bit_depth: int, detector:
             (edges,) = detector.detect([normal.pixels])
             data = edges.fine.tobytes()
             cache.store(place, data)
-        found.append(Found(normal.pixels, np.frombuffer(data, np.uint8).reshape(size), normal.sha256))
-    return found
+        pairs.append(ReadPair(normal.pixels, np.frombuffer(data, np.uint8).reshape(size), normal.sha256))
+    return pairs

@@ -4,8 +4,7 @@ import contextlib
 import math
 import multiprocessing
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,24 +27,22 @@ from synthgen.refine.npcf import Npcf
 from synthgen.refine.stages import coarse, fine, make_network
 from synthgen.report.sheet import save_sheet
 from synthgen.report.stages import stages_sheet
-from synthgen.runs.devices import Compute, memory_errors
-from synthgen.runs.folder import CHECKPOINT, MODEL, Board, RunFolder, below, board, pack_optimizer, unpack_optimizer
+from synthgen.runs.devices import Compute
+from synthgen.runs.folder import MODEL, Board, RunFolder, below
 from synthgen.runs.pictures import to_pictures
-from synthgen.runs.steps import Clock, DivergedError, check_finite
+from synthgen.runs.steps import DivergedError, check_finite
 from synthgen.samples import Image, Sample
+from synthgen.terminal.callbacks import OnProgress
 from synthgen.terminal.training import Interrupted, terminable, training_progress
+from synthgen.training.loop import Schedule, run_training
 
 SHEET = "samples.png"
 _ROUND = 25  # steps between two lines of the log
 _SHEETS = 20  # in all
-_CHECKPOINT_SECONDS = 60.0
 _PATIENCE_SECONDS = 5.0
 _ADVICE = "give --set batch_size or crop a smaller value"
 _SHOWN, _MEASURED, _AT_ONCE = 6, 32, 4
 _FEWEST = 2
-
-Watch = Callable[[str, int, int, dict[str, float]], None]
-"""Called now and then with the run's name, the step from 1, their count, and what was measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,12 +79,12 @@ class Training:
         return self.card.config
 
 
-def train(training: Training, watch: Watch = lambda name, step, steps, measured: None) -> None:
+def train(training: Training, on_progress: OnProgress = lambda name, step, steps, measured: None) -> None:
     """Train a network, from the run's checkpoint where there is one, and write the run's model.
 
     Args:
         training: what to train, and how.
-        watch: hears how far it is; several processes that share a training tell it themselves.
+        on_progress: hears how far it is; several processes that share a training tell it themselves.
 
     Raises:
         DivergedError: a loss was no number; the last good state is kept.
@@ -101,20 +98,19 @@ def train(training: Training, watch: Watch = lambda name, step, steps, measured:
             f"--devices {training.devices}: cannot share the {training.config.batch_size} windows of a step evenly."
         )
     if training.devices == 1:
-        with memory_errors("while training", _ADVICE), board(training.run.path) as events:
-            _Loop(_fabric(training), training, watch).go(events)
+        _run(_fabric(training), training, on_progress)
         return
     try:
         _fabric(training).launch(partial(_share, training))
     except ProcessException as error:
-        raise _own_error(error) from error
+        raise _error_of(error) from error
     finally:
         for process in multiprocessing.active_children():  # after a signal they save what they have
             process.join(_PATIENCE_SECONDS)
             process.terminate()
 
 
-def _own_error(error: ProcessException) -> SynthgenError:
+def _error_of(error: ProcessException) -> SynthgenError:
     """The error of a process, whose name and text end the traceback that it left."""
     name, _, text = str(error).strip().splitlines()[-1].partition(": ")
     kinds = {f"{kind.__module__}.{kind.__name__}": kind for kind in (DivergedError, UsageError, InputDataError, StorageError)}
@@ -138,24 +134,35 @@ def _fabric(training: Training) -> Any:
 def _share(training: Training, fabric: Any) -> None:
     """What each of several processes does."""
     torch.set_num_threads(max(torch.get_num_threads() // fabric.world_size, 1) if fabric.device.type == "cpu" else 1)
-    talk = Console(stderr=True, highlight=False)
+    messages = Console(stderr=True, highlight=False)
     try:
-        with (
-            terminable(),
-            memory_errors("while training", _ADVICE),
-            training_progress(talk, "step") as progress,
-            board(training.run.path, fabric.is_global_zero) as events,
-        ):
-            _Loop(fabric, training, progress).go(events)
+        with terminable(), training_progress(messages, "step") as on_progress:
+            _run(fabric, training, on_progress)
     except Interrupted as interrupt:  # whoever started the training says so
         sys.exit(interrupt.exit_status)
 
 
-class _Loop:
-    """One training in the works, in one process."""
+def _run(fabric: Any, training: Training, on_progress: OnProgress) -> None:
+    """The whole training, or this process' share of it."""
+    work = _RefinementWork(fabric, training)
+    schedule = Schedule(
+        total=work.steps,
+        unit="step",
+        round=_ROUND,
+        look_every=max(1, work.steps // _SHEETS),
+        leads=fabric.is_global_zero,
+        advice=_ADVICE,
+    )
+    name = training.run.path.name
+    run_training(work, training.run, schedule, lambda step, steps, measured: on_progress(name, step, steps, measured))
+    fabric.barrier()
 
-    def __init__(self, fabric: Any, training: Training, watch: Watch) -> None:
-        self.fabric, self.training, self.watch = fabric, training, watch
+
+class _RefinementWork:
+    """One training in the works, in one process; see `synthgen.training.loop.Work`."""
+
+    def __init__(self, fabric: Any, training: Training) -> None:
+        self.fabric, self.training = fabric, training
         self.config = training.config
         self.steps = self.config.steps_of(len(training.samples))
         encoder = training.weights.get("encoder")
@@ -168,6 +175,7 @@ class _Loop:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = torch.optim.AdamW(_groups(network, self.config, encoder is not None), weight_decay=self.config.weight_decay)
         self.model, self.optimizer = fabric.setup(network, optimizer)
+        self.optimizers: Mapping[str, torch.optim.Optimizer] = {"network": self.optimizer}
         self.network: nn.Module = network
         self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.features: Features | None = None
@@ -178,76 +186,54 @@ class _Loop:
         else:
             assert training.coarse is not None
             self.coarse = load_refinement(training.coarse, "npcf", str(fabric.device))
-        self.step = 0
-        self.clock = Clock()
+        self.batches: Iterator[Batch] | None = None
 
-    def go(self, events: Board) -> None:
-        run, leads = self.training.run, self.fabric.is_global_zero
-        self._resume()
-        if leads:
-            run.cut_log(self.step + 1, "step")
-        saved, good = time.monotonic(), (self._tensors(copied=True), self._facts())
+    def begin(self) -> None:
+        pass
+
+    def advance(self, done: int, until: int) -> dict[str, float]:
+        """Some steps; their mean losses, over all processes."""
+        if self.batches is None:
+            self.batches = self._batches(done)
         sums: dict[str, Tensor] = {}
-        shown = max(1, self.steps // _SHEETS)
-        try:
-            for batch in self._batches():
-                for name, value in self._step(batch).items():
-                    sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value
-                self.step += 1
-                if self.step % _ROUND and self.step < self.steps:
-                    continue
-                measured = self._means(sums, (self.step - 1) % _ROUND + 1)
-                sums = {}
-                check_finite(measured | {"weights": self._sum()}, self.step, "step")
-                good = self._tensors(copied=True), self._facts()
-                if not leads:
-                    continue
-                if self.step // shown > (self.step - _ROUND) // shown and self.step < self.steps:
-                    measured |= self._look(events)
-                run.log({"step": self.step, "seconds": round(self.clock.seconds, 3)} | measured)
-                for name, number in measured.items():
-                    events.add_scalar(name, number, self.step)
-                if time.monotonic() - saved > _CHECKPOINT_SECONDS and self.step < self.steps:
-                    run.save(CHECKPOINT, *good)
-                    saved = time.monotonic()
-                self.watch(run.path.name, self.step, self.steps, measured)
-        except (DivergedError, Interrupted):
-            if good[1]["step"] and leads:
-                run.save(CHECKPOINT, *good)
-            raise
-        if leads:
-            card = replace(self.training.card, measured=self._look(events))
-            save_refinement(run.path / MODEL, self.average, card)
-            (run.path / CHECKPOINT).unlink(missing_ok=True)
-        self.fabric.barrier()
+        for step in range(done, until):
+            for name, value in self._step(next(self.batches), step).items():
+                sums[name] = sums.get(name, torch.zeros((), device=value.device)) + value
+        measured = self._means(sums, until - done)
+        check_finite(measured | {"weights": self._sum()}, until, "step")
+        return measured
 
-    def _batches(self) -> Any:
-        """The batches from the step on that comes next, each cut by whichever worker is free."""
+    def finish(self, done: int, seconds: float, events: Board) -> None:
+        card = replace(self.training.card, measured=self.look(done, events))
+        save_refinement(self.training.run.path / MODEL, self.average, card)
+
+    def _batches(self, first: int) -> Iterator[Batch]:
+        """The batches from a step on, each cut by whichever worker is free."""
         training, share = self.training, (self.fabric.global_rank, self.fabric.world_size)
         crops = Crops(training.samples, self.config.crop, training.card.scale, training.seed)
-        keys = cuts(self.config, len(training.samples), training.card.size, training.seed, range(self.step, self.steps), share)
+        keys = cuts(self.config, len(training.samples), training.card.size, training.seed, range(first, self.steps), share)
         several: dict[str, Any] = {}
         if training.workers:
             several = {"num_workers": training.workers, "multiprocessing_context": "forkserver", "worker_init_fn": _quiet}
         pinned = self.fabric.device.type == "cuda"
         loader: Any = DataLoader(crops, batch_sampler=keys, collate_fn=together, pin_memory=pinned, **several)  # type: ignore[arg-type]
-        for found in loader:
-            if isinstance(found, SynthgenError):
-                raise found
-            both, mask, squares = found
+        for stacked in loader:
+            if isinstance(stacked, SynthgenError):
+                raise stacked
+            both, mask, squares = stacked
             yield to_batch(both, mask, squares, training.card.scale, self.fabric.device)
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
-        """One step; its loss terms."""
-        rate = _rate(self.config, self.step, self.steps)
+    def _step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """One step, counted from 0; its loss terms."""
+        learning_rate = _learning_rate(self.config, step, self.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+            group["lr"] = learning_rate * group["factor"]
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._terms(self.model, batch)
         loss = torch.stack(list(terms.values())).sum()
         self.fabric.backward(loss)
         self.optimizer.step()
-        self._average()
+        self._average(step)
         return {name: value.detach() for name, value in (terms | {"all": loss}).items()}
 
     def _terms(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -262,9 +248,9 @@ class _Loop:
         with torch.no_grad(), self.fabric.autocast():
             return coarse(self.coarse.network, self.coarse.card.config, batch)[1].float()  # type: ignore[arg-type]
 
-    def _average(self) -> None:
+    def _average(self, step: int) -> None:
         """The average forgets faster while it is young."""
-        decay = min(self.config.averaging, (1 + self.step) / (10 + self.step))
+        decay = min(self.config.averaging, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 if value.is_floating_point():
@@ -281,7 +267,7 @@ class _Loop:
         return {("loss" if name == "all" else f"loss_{name}"): value for name, value in zip(sums, values, strict=True)}
 
     @torch.inference_mode()
-    def _look(self, events: Board) -> dict[str, float]:
+    def look(self, done: int, events: Board) -> dict[str, float]:
         """What the averaged network makes of held-out samples; writes the sheet."""
         network = make_network(self.training.card.config)
         network.load_state_dict({name: value.cpu() for name, value in self.average.items()})
@@ -293,22 +279,22 @@ class _Loop:
             cuts(replace(self.config, batch_size=count, whole_share=0.0), len(held), self.training.card.size, 0, range(1))
         )
         rows: list[list[Image]] = []
-        losses, kept = [], []
+        losses, shares = [], []
         for start in range(0, count, _AT_ONCE):
-            found = together([crops[key] for key in keys[start : start + _AT_ONCE]])
-            if isinstance(found, SynthgenError):
-                raise found
-            batch = to_batch(*found, self.training.card.scale, self.fabric.device)
+            stacked = together([crops[key] for key in keys[start : start + _AT_ONCE]])
+            if isinstance(stacked, SynthgenError):
+                raise stacked
+            batch = to_batch(*stacked, self.training.card.scale, self.fabric.device)
             terms = self._terms(network, batch)
             losses.append(float(torch.stack(list(terms.values())).sum()))
             stages = [batch.normal, batch.stage_a, *self._stages(network, batch)]
-            kept.append(_kept(stages[-1], batch))
+            shares.append(_kept_change(stages[-1], batch))
             rows += [list(row) for row in zip(*(to_pictures(stage) for stage in stages), strict=True)]
         titles = ["normal", "stage A", "B1: npcF", "B2: npcF++"][: len(rows[0])]
         sheet = stages_sheet(titles, rows[:_SHOWN])
         save_sheet(self.training.run.path / SHEET, sheet)
-        events.add_image("held out: " + ", ".join(titles), sheet, self.step, dataformats="HWC")
-        return {"held_out_loss": round(float(np.mean(losses)), 6), "kept_change": round(float(np.mean(kept)), 4)}
+        events.add_image("held out: " + ", ".join(titles), sheet, done, dataformats="HWC")
+        return {"held_out_loss": round(float(np.mean(losses)), 6), "kept_change": round(float(np.mean(shares)), 4)}
 
     def _stages(self, network: nn.Module, batch: Batch) -> list[Tensor]:
         """The composed pictures of stage B1, and of B2 where that is what is trained, in [-1, 1]."""
@@ -317,39 +303,29 @@ class _Loop:
         b1 = self._b1(batch)
         return [b1, 2 * fine(network, self.config, batch, b1)[1] - 1]  # type: ignore[arg-type]
 
-    def _tensors(self, copied: bool = False) -> dict[str, Tensor]:
-        """All that a checkpoint holds."""
+    def tensors(self) -> dict[str, Tensor]:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"average.{name}": value for name, value in self.average.items()}
-        tensors |= pack_optimizer(self.optimizer, "optimizer")
-        return {name: value.detach().clone() for name, value in tensors.items()} if copied else tensors
+        return tensors | {f"average.{name}": value for name, value in self.average.items()}
 
-    def _facts(self) -> dict[str, float]:
-        return {"step": self.step, "seconds": self.clock.seconds}
+    def facts(self) -> dict[str, float]:
+        return {}
 
-    def _resume(self) -> None:
-        """Go back to the checkpoint, if there is one."""
-        loaded = self.training.run.load(CHECKPOINT)
-        if loaded is None:
-            return
-        tensors, facts = loaded
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, float]) -> None:
         self.network.load_state_dict(below(tensors, "network."))
         self.average = {name: value.to(self.fabric.device) for name, value in below(tensors, "average.").items()}
-        unpack_optimizer(self.optimizer, "optimizer", tensors)
-        self.step, self.clock = facts["step"], Clock(facts["seconds"])
 
 
 def _groups(network: nn.Module, config: TrainingConfig, pretrained: bool) -> list[dict[str, Any]]:
     """The parameters with their learning rates' factors; a pretrained encoder learns more slowly."""
-    own = [value for name, value in network.named_parameters() if not name.startswith("encoder.")]
-    groups: list[dict[str, Any]] = [{"params": own, "factor": 1.0}]
+    others = [value for name, value in network.named_parameters() if not name.startswith("encoder.")]
+    groups: list[dict[str, Any]] = [{"params": others, "factor": 1.0}]
     if isinstance(network, Npcf) and isinstance(config, NpcfConfig):
         factor = config.encoder_learning_rate if pretrained else 1.0
         groups.append({"params": list(network.encoder.parameters()), "factor": factor})
     return groups
 
 
-def _rate(config: TrainingConfig, step: int, steps: int) -> float:
+def _learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     """The learning rate: it rises in a straight line, then falls as a cosine."""
     warmup = min(config.warmup, steps // 4)
     if step < warmup:
@@ -360,7 +336,7 @@ def _rate(config: TrainingConfig, step: int, steps: int) -> float:
     )
 
 
-def _kept(picture: Tensor, batch: Batch) -> float:
+def _kept_change(picture: Tensor, batch: Batch) -> float:
     """How much of stage A's change a picture has kept, as the mean over the windows with one; 1 for all."""
     change = ((picture - batch.normal).abs() * batch.mask).sum((1, 2, 3))
     before = ((batch.stage_a - batch.normal).abs() * batch.mask).sum((1, 2, 3))

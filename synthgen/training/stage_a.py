@@ -11,16 +11,14 @@ from synthgen.anomalies.registry import TYPES
 from synthgen.errors import InputDataError, UsageError
 from synthgen.plan import Plan
 from synthgen.recipe import Recipe
+from synthgen.runs.held_out import OF_GENERATORS, choose_held_out
 from synthgen.samples import Sample, Size
 from synthgen.shards import ShardDataset
 from synthgen.synthesis import SynthesisDataset
 
-_HELD_OUT, _FEWEST_HELD_OUT, _MOST_HELD_OUT = 0.05, 2, 50
-_FEWEST = 8  # sources, from which on some are held out
-
 
 @dataclass(frozen=True, slots=True)
-class Chosen(Sequence[Sample]):
+class SampleSubset(Sequence[Sample]):
     """Some samples of a dataset, by number; as picklable as the dataset."""
 
     samples: Sequence[Sample]
@@ -40,7 +38,7 @@ class Chosen(Sequence[Sample]):
         return self.samples[self.numbers[index]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class StageA:
     """Samples of one dataset to learn from.
 
@@ -52,8 +50,8 @@ class StageA:
         digest: SHA-256 of all that decides them.
     """
 
-    training: Chosen
-    held_out: Chosen
+    training: SampleSubset
+    held_out: SampleSubset
     holds_out: bool
     dataset: str
     categories: tuple[str, ...]
@@ -72,16 +70,16 @@ def from_plan(plan: Plan) -> StageA:
         SynthesisDataset(plan), list(range(len(specs))), [f"{spec.category}/{spec.source}" for spec in specs]
     )
     return StageA(
-        training,
-        held_out,
-        holds_out,
-        scan.dataset,
-        tuple(category.name for category in scan.categories),
-        _ordered(spec.type for spec in specs),
-        _styles(plan.recipe),
-        plan.licence(scan),
-        plan.recipe.size,
-        hashlib.sha256(plan.config_json.encode()).hexdigest(),
+        training=training,
+        held_out=held_out,
+        holds_out=holds_out,
+        dataset=scan.dataset,
+        categories=tuple(category.name for category in scan.categories),
+        types=_ordered(spec.type for spec in specs),
+        styles=_styles(plan.recipe),
+        licence=plan.licence(scan),
+        size=plan.recipe.size,
+        digest=hashlib.sha256(plan.config_json.encode()).hexdigest(),
     )
 
 
@@ -106,37 +104,41 @@ def from_shards(path: Path) -> StageA:
     datasets = _ordered(header.dataset for header in shards.headers)
     sizes = _ordered(header.image_size for header in shards.headers)
     if len(datasets) > 1 or len(sizes) > 1:
-        found = ", ".join(datasets) if len(datasets) > 1 else ", ".join("{}x{}".format(*size) for size in sizes)
-        raise UsageError(f"--shards {path}: holds {found}. A network learns one dataset at one size: build each apart.")
+        several = ", ".join(datasets) if len(datasets) > 1 else ", ".join("{}x{}".format(*size) for size in sizes)
+        raise UsageError(f"--shards {path}: holds {several}. A network learns one dataset at one size: build each apart.")
     accepted = [number for number, label in enumerate(shards.column("label").tolist()) if label]
     keys = [f"{category}/{source}" for category, source in zip(shards.column("category"), shards.column("source"), strict=True)]
     training, held_out, holds_out = _split(shards, accepted, keys)
-    styles = _ordered(own["settings"]["style"] for config in configs for own in config["types"].values())
     digest = hashlib.sha256("\n".join(sorted(header.config_sha256 for header in shards.headers)).encode()).hexdigest()
     return StageA(
-        training, held_out, holds_out, datasets[0],
-        _ordered(header.category for header in shards.headers),
-        _ordered(kind for header in shards.headers for kind in header.types),
-        styles, shards.headers[0].licence, sizes[0], digest,
-    )  # fmt: skip
+        training=training,
+        held_out=held_out,
+        holds_out=holds_out,
+        dataset=datasets[0],
+        categories=_ordered(header.category for header in shards.headers),
+        types=_ordered(kind for header in shards.headers for kind in header.types),
+        styles=_ordered(kind["settings"]["style"] for config in configs for kind in config["types"].values()),
+        licence=shards.headers[0].licence,
+        size=sizes[0],
+        digest=digest,
+    )
 
 
-def _split(samples: Sequence[Sample], numbers: Sequence[int], keys: Sequence[str]) -> tuple[Chosen, Chosen, bool]:
-    """Samples to learn from and held-out ones, some 5 % of the sources: those whose keys have the smallest hashes.
+def _split(samples: Sequence[Sample], numbers: Sequence[int], keys: Sequence[str]) -> tuple[SampleSubset, SampleSubset, bool]:
+    """Samples to learn from and held-out ones, by the hashes of their sources.
 
     Args:
         samples: the whole dataset.
         numbers: which of them.
         keys: the source of each sample of the dataset.
     """
-    sources = sorted({keys[number] for number in numbers}, key=lambda key: hashlib.sha256(key.encode()).digest())
-    if len(sources) < _FEWEST:
-        every = Chosen(samples, tuple(numbers))
+    sources = sorted({keys[number] for number in numbers})
+    held_out = {sources[number] for number in choose_held_out(sources, OF_GENERATORS)}
+    if not held_out:
+        every = SampleSubset(samples, tuple(numbers))
         return every, every, False
-    count = min(max(round(_HELD_OUT * len(sources)), _FEWEST_HELD_OUT), _MOST_HELD_OUT)
-    held = set(sources[:count])
-    training = tuple(number for number in numbers if keys[number] not in held)
-    return Chosen(samples, training), Chosen(samples, tuple(n for n in numbers if keys[n] in held)), True
+    training = tuple(number for number in numbers if keys[number] not in held_out)
+    return SampleSubset(samples, training), SampleSubset(samples, tuple(n for n in numbers if keys[n] in held_out)), True
 
 
 def _styles(recipe: Recipe) -> tuple[str, ...]:

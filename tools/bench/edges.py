@@ -28,7 +28,7 @@ from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
 from synthgen.runs.devices import Compute
 from synthgen.synthesis import Job, make_samples, prepare
-from synthgen.training.edge_generator import train_step
+from synthgen.training.edge_generator import Adversaries, train_step
 from tools.bench.timing import Variant, one_thread, take_turns
 
 SOURCES = scan("demo", None, ("tray",)).categories[0].used
@@ -68,7 +68,8 @@ def networks(rounds):
                 judge = Discriminator(4, config.judge_width).to(memory_format=layout)
                 edges = torch.rand(4, 1, height, width).contiguous(memory_format=layout)
                 real = torch.rand(4, 3, height, width).contiguous(memory_format=layout)
-                optimizers = [torch.optim.Adam(one.parameters(), config.rate, fused=True) for one in (network, judge)]
+                optimizers = [torch.optim.Adam(one.parameters(), config.learning_rate, fused=True) for one in (network, judge)]
+                both = Adversaries(network, judge, *optimizers)
                 told = f"{'channels last' if layout == torch.channels_last else 'plain'}{', bf16' if half else ''}"
 
                 def draw(_, network=network, edges=edges, half=half):
@@ -77,7 +78,7 @@ def networks(rounds):
 
                 compute = Compute(torch.device("cpu"), "bf16" if half else "fp32")
 
-                def step(_, parts=(network, judge, optimizers, pixel_loss, compute, edges, real)):
+                def step(_, parts=(both, pixel_loss, compute, edges, real)):
                     train_step(*parts)
 
                 variants |= {f"a picture, {told}": Variant(draw), f"a training step of 4, {told}": Variant(step)}

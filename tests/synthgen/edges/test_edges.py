@@ -84,9 +84,10 @@ def test_a_finished_training_is_not_done_again_and_another_is_refused(root, gene
 def test_a_training_that_is_killed_resumes_to_the_same_bytes(root, generator, tmp_path):
     out = tmp_path / "killed"
     script = (
-        "import os, signal, sys; import synthgen.training.edge_generator as t; t._CHECKPOINT_SECONDS = 0; "
-        "watch = t._Training._epoch; "
-        "t._Training._epoch = lambda self, n: os.kill(os.getpid(), signal.SIGKILL) if n == 9 else watch(self, n); "
+        "import os, signal; import synthgen.training.loop as t; t.CHECKPOINT_SECONDS = 0; "
+        "log = t.RunFolder.log; "
+        "t.RunFolder.log = lambda run, record: os.kill(os.getpid(), signal.SIGKILL) "
+        "if record['epoch'] == 9 else log(run, record); "
         "from synthgen.cli import main; main()"
     )
     arguments = ["train", "edge-generator", "--dataset", "folder", "--root", str(root), "--out", str(out), *SMALL]

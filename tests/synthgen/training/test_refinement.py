@@ -33,7 +33,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shards(root, tmp_path_factory):
-    """CategoryEdges A."""
+    """Stage A."""
     out = tmp_path_factory.mktemp("stage-a") / "set"
     done = synthgen("build", "--dataset", "folder", "--root", root, "--size", SIDE, "--types", "crack,corrosion",
                     "--per-image", 2, "--refine", "none", "--out", out, "-j", 1)  # fmt: skip
@@ -114,7 +114,8 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(model, request, sha
     steps = 30 if model == "npcf" else 12
     out = tmp_path / "run"
     code = (
-        "import os, signal, sys; import synthgen.training.refinement as t; t._CHECKPOINT_SECONDS = 0; t._ROUND = 5; "
+        "import os, signal; import synthgen.training.loop as loop; loop.CHECKPOINT_SECONDS = 0\n"
+        "import synthgen.training.refinement as t; t._ROUND = 5\n"
         "plain = t.RunFolder.save\n"
         "def save(self, *rest):\n"
         "    plain(self, *rest); os.kill(os.getpid(), signal.SIGKILL)\n"
