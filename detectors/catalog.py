@@ -1,79 +1,65 @@
-"""The detectors there are. Each is a package whose module `detector` has what commands need:
+"""The detectors there are, found by entry point: those that come along, and those of other packages (docs/new-detector.md)."""
 
-LEARNS                                          anomalies made of the training images that it learns from unless told
-                                                otherwise (`OnTheFly`); None where it makes its own
-variant(settings)                               in a word, how a run's anomalies come about: a column of comparisons
-warnings(config, data, options)                 what a user should know before a training
-ABLATION                                        settings of each run of `--ablation`, by name; empty for none
-make_config(preset, dataset, category, changes) its settings: at least size, resized and epochs; with backbone and levels
-                                                where it looks through a frozen network
-parse(settings)                                 settings of a run's configuration
-assemble(config, backbone, compute)             an untrained detector on its device, (B, 3, H, W) RGB 0..255 -> maps, scores
-load_state(model, tensors)                      takes over what a run's model file holds
-prepared(model, data, compute, options, folder) a context: the training data, whose `images` are the held-out ones
-train(model, prepared, run, options, watch, peek)
-explained(model, image)                         pictures of what lies between an image and its map, by name; may be empty
-"""
-
-from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 from synthgen.errors import UsageError, suggest
 
+if TYPE_CHECKING:
+    from detectors.contract import AnyDetector
 
-@dataclass(frozen=True, slots=True)
-class DetectorInfo:
-    """One detector.
-
-    Attributes:
-        name: what commands call it.
-        title, source: its full name, and the paper.
-        presets: the sets of settings it comes with, the default first.
-    """
-
-    name: str
-    title: str
-    source: str
-    presets: tuple[str, ...]
+GROUP = "synthgen.detectors"
+"""The entry points that bring detectors."""
 
 
-DETECTORS = {
-    info.name: info
-    for info in (
-        DetectorInfo(
-            "pbas",
-            "Progressive Boundary-guided Anomaly Synthesis",
-            "Chen et al., 2024",
-            ("reference", "paper"),
-        ),
-        DetectorInfo(
-            "bisqad",
-            "Bi-level Synthesis Quality-guided Anomaly Detection",
-            "MaPhC2F/BiSQAD, 2025",
-            ("lite", "full", "paper"),
-        ),
-        DetectorInfo(
-            "logical",
-            "LogicAL: reconstruction and localization of edge-manipulated anomalies",
-            "Zhao, 2024",
-            ("paper", "medium", "small", "cpu"),
-        ),
-    )
-}
+def detector_names() -> list[str]:
+    """What the detectors are called; none of them is loaded."""
+    return sorted(entry_points(group=GROUP).names)
 
 
-def implementation(name: str) -> Any:
-    """The module `detector` of a detector; it imports PyTorch. Raises UsageError if there is none of that name."""
-    return import_module(f"detectors.{detector_info(name).name}.detector")
-
-
-def detector_info(name: str) -> DetectorInfo:
-    """What is known about a detector.
+def find_detector(name: str) -> "AnyDetector":
+    """The detector of a name; loads it, and with it PyTorch.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or it cannot be used.
     """
-    if name not in DETECTORS:
-        raise UsageError(f"{name}: there is no such detector.{suggest(name, list(DETECTORS))}")
-    return DETECTORS[name]
+    entries = list(entry_points(group=GROUP, name=name))
+    if not entries:
+        known = detector_names()
+        if not known:
+            raise UsageError(f"{name}: no detector is installed. Install synthgen anew: pip install 'synthgen[detectors]'.")
+        raise UsageError(f"{name}: there is no such detector.{suggest(name, known)}")
+    if len(entries) > 1:
+        packages = " and ".join(sorted(_package(entry) for entry in entries))
+        raise UsageError(f"{packages} both bring a detector {name}. Uninstall one of them.")
+    return _load(entries[0])
+
+
+def all_detectors() -> list["AnyDetector"]:
+    """Every detector, by name.
+
+    Raises:
+        UsageError: one of them cannot be used, or two have one name.
+    """
+    return [find_detector(name) for name in detector_names()]
+
+
+def _load(entry: EntryPoint) -> "AnyDetector":
+    from detectors.contract import Detector
+
+    package, way_out = _package(entry), f"Mend or uninstall {_package(entry)}."
+    try:
+        detector = entry.load()
+    except Exception as error:  # whatever a stranger's module does when it is imported
+        raise UsageError(
+            f"the detector {entry.name} of {package} cannot be loaded: {type(error).__name__}: {error}. {way_out}"
+        ) from error
+    if not isinstance(detector, Detector):
+        raise UsageError(f"{entry.value} of {package} is no Detector. {way_out}")
+    if detector.name != entry.name:
+        raise UsageError(f"{package}: the entry point {entry.name} brings a detector that is called {detector.name}. {way_out}")
+    return detector
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value

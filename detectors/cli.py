@@ -16,12 +16,13 @@ from synthgen.terminal.console import Json, console, print_json
 from synthgen.terminal.training import Interrupted, terminable, training_progress
 
 if TYPE_CHECKING:
+    from detectors.contract import AnyDetector
     from detectors.data.training_data import OnTheFly
     from detectors.training.run import TrainRequest
 
 app = typer.Typer(
     help="Train anomaly detectors from normal images, and use them.",
-    epilog="Start with `detectors train pbas --dataset mvtec --category bottle --root DIR`, then `detectors eval RUN`.",
+    epilog="Start with `detectors list`, then `detectors train NAME --dataset mvtec --category bottle --root DIR`.",
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -35,8 +36,8 @@ Precision = Annotated[str, typer.Option(help="fp32, or bf16 (scores change sligh
 Weights = Annotated[
     list[str] | None,
     typer.Option(
-        help="backbone=PATH of a checkpoint; backbone=random for an untrained one. Training logical: pidinet=PATH "
-        "(finds edges; research purposes only).",
+        help="backbone=PATH of a checkpoint; backbone=random for an untrained one. For detectors that look at "
+        "edges: pidinet=PATH (finds them; research purposes only).",
         rich_help_panel=_DATA,
     ),
 ]
@@ -50,18 +51,18 @@ RootOption = Annotated[
 @app.command("list")
 def list_(json: Json = False) -> None:
     """Show the detectors, their presets, and the backbones."""
-    from detectors.catalog import DETECTORS
+    from detectors.catalog import all_detectors
     from detectors.data.backbones import BACKBONES
 
     if json:
         print_json(
             {
-                "detectors": {one.name: {"title": one.title, "presets": list(one.presets)} for one in DETECTORS.values()},
+                "detectors": {one.name: {"title": one.title, "presets": list(one.presets)} for one in all_detectors()},
                 "backbones": {one.name: {"file": one.file, "sha256": one.sha256} for one in BACKBONES.values()},
             }
         )
         return
-    for detector in DETECTORS.values():
+    for detector in all_detectors():
         typer.echo(f"{detector.name}: {detector.title} ({detector.source}); presets: {', '.join(detector.presets)}")
     for backbone in BACKBONES.values():
         typer.echo(f"backbone {backbone.name}: {backbone.file}, sha256 {backbone.sha256}...")
@@ -69,7 +70,7 @@ def list_(json: Json = False) -> None:
 
 @app.command(epilog="Run the same command again to resume; the test split stays closed until `detectors eval`.")
 def train(
-    detector: Annotated[str, typer.Argument(help="pbas, bisqad or logical")],
+    detector: Annotated[str, typer.Argument(help="Its name, of `detectors list`.")],
     dataset: Annotated[
         str | None, typer.Option(help="mvtec, visa, btad, mpdd, mvtec_loco, madsim, folder or demo.", rich_help_panel=_DATA)
     ] = None,
@@ -84,8 +85,8 @@ def train(
     types: Annotated[
         str | None,
         typer.Option(
-            help="bisqad, logical without --shards: anomalies to learn from, comma-separated (default: auto; of logical: "
-            "logical,structural).",
+            help="Without --shards, where a detector makes none itself: anomalies to learn from, comma-separated. "
+            "Default: the detector's.",
             rich_help_panel=_DATA,
         ),
     ] = None,
@@ -93,35 +94,34 @@ def train(
         int | None,
         typer.Option(
             min=1,
-            help="bisqad, logical without --shards: of each image (and named type); default: 2 and 4.",
+            help="Of these, of each image (and named type). Default: the detector's.",
             rich_help_panel=_DATA,
         ),
     ] = None,
     edge_generator: Annotated[
         Path | None,
         typer.Option(
-            help="logical: a generator of `synthgen train edge-generator`, which draws what edits of edges leave behind. "
+            help="A generator of `synthgen train edge-generator`, which draws what edits of edges leave behind. "
             "Default: runs/edge-generator/DATASET.",
             rich_help_panel=_DATA,
         ),
     ] = None,
     sam_checkpoint: Annotated[
-        Path | None, typer.Option(help="logical: SAM's weights, which find the parts.", rich_help_panel=_DATA)
+        Path | None,
+        typer.Option(help="SAM's weights, which find the parts between edges.", rich_help_panel=_DATA),
     ] = None,
     bit_depth: Annotated[int, typer.Option(min=8, max=16, help="Bits in use of 16-bit files.", rich_help_panel=_DATA)] = 16,
     weights: Weights = None,
     preset: Annotated[
         str | None,
-        typer.Option(
-            help="pbas: reference (the authors' code) or paper. bisqad: lite, full or paper. logical: paper, medium, small or "
-            "cpu, in size.",
-            rich_help_panel=_HOW,
-        ),
+        typer.Option(help="A set of settings, of `detectors list`. Default: the first.", rich_help_panel=_HOW),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="See `detectors list`.", rich_help_panel=_HOW)] = None,
     size: Annotated[
         str | None,
-        typer.Option(help="Side of the square that is seen, in pixels; of logical also HEIGHTxWIDTH.", rich_help_panel=_HOW),
+        typer.Option(
+            help="Side of the square that is seen, in pixels, or HEIGHTxWIDTH where it may be none.", rich_help_panel=_HOW
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: the preset's.", rich_help_panel=_HOW)] = None,
     batch_size: Annotated[int | None, typer.Option(help="Default: the preset's.", rich_help_panel=_HOW)] = None,
@@ -131,9 +131,7 @@ def train(
     ] = None,
     ablation: Annotated[
         bool,
-        typer.Option(
-            "--ablation", help="bisqad: three runs: equal weights, SQE, SQE with the outer loop.", rich_help_panel=_HOW
-        ),
+        typer.Option("--ablation", help="Train each of the detector's ablations, in a run of its own.", rich_help_panel=_HOW),
     ] = False,
     select: Annotated[
         str,
@@ -162,12 +160,13 @@ def train(
     ] = "auto",
 ) -> None:
     """Train a detector from normal images."""
-    from detectors.catalog import detector_info
-    from detectors.training.options import Options, check_selection
+    from detectors.catalog import find_detector
+    from detectors.contract import TrainingOptions
     from detectors.training.run import TrainRequest, ablated, devices_for, spread, train_all
+    from detectors.training.selection import check_selection
     from synthgen.runs.devices import choose_compute
 
-    info = detector_info(detector)
+    info = find_detector(detector)
     check_selection(select)
     if cache not in ("auto", "device", "host", "disk"):
         raise UsageError(f"--cache {cache}: expected auto, device, host or disk.")
@@ -179,9 +178,9 @@ def train(
     named = {"backbone": backbone, "size": _size(size), "epochs": epochs, "batch_size": batch_size}
     changes |= {name: value for name, value in named.items() if value is not None}
     paths = _weights(weights, ("backbone", "pidinet"))
-    learn = _learned(info.name, types, per_image, shards)
-    if info.name != "logical" and ("pidinet" in paths or sam_checkpoint is not None):
-        raise UsageError(f"--weights pidinet and --sam-checkpoint: {info.name} looks at no edges, logical does.")
+    learn = _learned(info, types, per_image, shards)
+    if not info.looks_at_edges and ("pidinet" in paths or sam_checkpoint is not None):
+        raise UsageError(f"--weights pidinet and --sam-checkpoint: {info.name} looks at no edges.")
     generator = _generator(info.name, edge_generator, learn, dataset, shards)
     request = TrainRequest(
         detector=info.name,
@@ -195,15 +194,15 @@ def train(
         weights=paths.get("backbone"),
         seeds=tuple(range(seed, seed + (seeds or 1))),
         split_seed=split_seed,
-        options=Options(
-            choose_compute(device, precision, compile_),
-            seed,
-            select,
-            evaluate_every,
-            cache,  # type: ignore[arg-type]
-            generator,
-            Path(paths["pidinet"]) if "pidinet" in paths else None,
-            sam_checkpoint,
+        options=TrainingOptions(
+            compute=choose_compute(device, precision, compile_),
+            seed=seed,
+            selection=select,
+            evaluate_every=evaluate_every,
+            cache=cache,  # type: ignore[arg-type]
+            edge_generator=generator,
+            pidinet=Path(paths["pidinet"]) if "pidinet" in paths else None,
+            sam=sam_checkpoint,
         ),
         out=out,
         learn=learn,
@@ -247,12 +246,12 @@ def eval_(
 ) -> None:
     """Score the official test split: metrics.json and report.html in each run, a table on stdout."""
     from detectors.evaluation.comparison import comparison_table, format_markdown, read_results
-    from detectors.evaluation.evaluate import evaluate, explainer, results_json
+    from detectors.evaluation.evaluate import evaluate, results_json
     from detectors.evaluation.report import write_report
     from detectors.inference.loading import load_run
     from detectors.metrics import PROTOCOLS
     from detectors.runs import METRICS, REPORT, find_runs
-    from detectors.training.options import TEST_STAMP
+    from detectors.training.selection import TEST_STAMP
     from synthgen.files import write_json
     from synthgen.runs.devices import choose_compute
 
@@ -271,7 +270,7 @@ def eval_(
         stamp = TEST_STAMP if values["selection"] == "test-best" else ""
         if report:
             write_report(path / REPORT, evaluation, f"{values['detector']} on {values['dataset']}/{values['category']}",
-                         _report_facts(values), stamp, explainer(run))  # fmt: skip
+                         _report_facts(values), stamp, run.explained)  # fmt: skip
         for name, why in evaluation.missing.items():
             console().print(f"{path}: {name}: {why}")
         results.append(read_results(path))
@@ -334,7 +333,7 @@ def export(
 
 @app.command("score-samples")
 def score_samples_(
-    run: Annotated[Path, typer.Argument(help="A run folder of `detectors train bisqad`.")],
+    run: Annotated[Path, typer.Argument(help="A run folder of a detector that can tell.")],
     shards: Annotated[Path, typer.Option(help="The samples to score: shards of `synthgen build`.")],
     out: Annotated[Path | None, typer.Option(help="The file to write. Default: quality.h5 in the run.")] = None,
     weights: Weights = None,
@@ -344,8 +343,8 @@ def score_samples_(
     """Estimate how much each sample is worth, for `synthgen view --by quality` and `synthgen build --min-quality`."""
     import numpy as np
 
-    from detectors.bisqad.scoring import score_samples
     from detectors.inference.loading import load_run
+    from detectors.inference.sample_quality import score_samples
     from synthgen.runs.devices import choose_compute
     from synthgen.shards.quality import write_quality
 
@@ -379,17 +378,16 @@ def compare(
         typer.echo(format_markdown(rows))
 
 
-def _learned(detector: str, types: str | None, per_image: int | None, shards: Path | None) -> "OnTheFly | None":
+def _learned(detector: "AnyDetector", types: str | None, per_image: int | None, shards: Path | None) -> "OnTheFly | None":
     """Which anomalies are made of training images; None where a detector makes its own."""
     from dataclasses import replace
 
-    from detectors.catalog import implementation
     from synthgen.terminal.arguments import names_of
 
-    usual: OnTheFly | None = implementation(detector).LEARNS
+    usual = detector.learns
     if types is not None or per_image is not None:
         if usual is None:
-            raise UsageError(f"--types and --per-image: {detector} makes its own anomalies, of features.")
+            raise UsageError(f"--types and --per-image: {detector.name} makes its own anomalies.")
         if shards is not None:
             raise UsageError("--types and --per-image: with --shards the anomalies are those of the shards.")
     if usual is None:
@@ -408,10 +406,11 @@ def _generator(
     from synthgen.anomalies.registry import TYPES
     from synthgen.runs.folder import MODEL
 
-    drawn = learn is not None and any(name in TYPES and TYPES[name].edits_edges for name in learn.types)
+    edits = [name for name, kind in TYPES.items() if kind.edits_edges]
+    drawn = learn is not None and any(name in edits for name in learn.types)
     if given is not None or shards is not None or not drawn:
         if given is not None and (learn is None or (shards is None and not drawn)):
-            raise UsageError(f"--edge-generator: {detector} learns from no edge edits here (--types logical,structural).")
+            raise UsageError(f"--edge-generator: {detector} learns from no edge edits here (--types {','.join(edits)}).")
         return given
     usual = Path("runs") / "edge-generator" / str(dataset)
     if (usual / MODEL).is_file():
@@ -433,10 +432,10 @@ def _size(text: str | None) -> int | list[int] | None:
     return int(sides[0]) if len(sides) == 1 else [int(side) for side in sides]
 
 
-def _settings(entries: Sequence[str]) -> dict[str, Any]:
+def _settings(entries: Sequence[str]) -> dict[str, object]:
     import yaml
 
-    changes: dict[str, Any] = {}
+    changes: dict[str, object] = {}
     for entry in entries:
         name, equals, text = entry.partition("=")
         if not equals:

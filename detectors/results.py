@@ -11,7 +11,7 @@ AnomalyMap = NDArray[np.float32]
 """(H, W) float32, larger is more anomalous."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ScoredImage:
     """One image with what a detector made of it.
 

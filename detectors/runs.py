@@ -3,7 +3,7 @@
 Beside what `synthgen.runs.folder` keeps in it:
 
 split.json  the split card                       validation.json  metrics on held-out images
-seen.png    what the network really saw          metrics.json     metrics on the test split (by `eval`)
+sheet.png   what the network really saw          metrics.json     metrics on the test split (by `eval`)
                                                  report.html      curves and pictures (by `eval`)
 
 The backbone's weights stay where they are, config.json has their digest.
@@ -17,7 +17,7 @@ from synthgen.files import read_json
 from synthgen.runs.folder import CONFIG, MODEL, VERSION, WAY_OUT
 
 FORMAT = "detectors-run"
-SPLIT, SEEN = "split.json", "seen.png"
+SPLIT, SHEET = "split.json", "sheet.png"
 VALIDATION, METRICS, REPORT = "validation.json", "metrics.json", "report.html"
 
 
@@ -44,10 +44,10 @@ def find_runs(paths: list[Path]) -> list[Path]:
     Raises:
         InputDataError: a path is or holds no run.
     """
-    found: list[Path] = []
+    runs: list[Path] = []
     for path in paths:
-        here = [path] if (path / CONFIG).is_file() else sorted(one.parent for one in path.rglob(CONFIG))
+        here = [path] if (path / CONFIG).is_file() else sorted(config.parent for config in path.rglob(CONFIG))
         if not here:
             raise InputDataError(f"{path}: neither a run nor a folder of runs. `detectors train` makes runs.")
-        found += here
-    return found
+        runs += here
+    return runs

@@ -20,16 +20,17 @@ from pathlib import Path
 
 import torch
 
+from detectors.contract import TrainingOptions
 from detectors.data.backbones import load_backbone
 from detectors.data.feature_cache import FeatureCache
 from detectors.data.held_out import HeldOutImage
 from detectors.logical.config import make_config as make_logical_config
 from detectors.logical.detector import assemble as assemble_logical
 from detectors.pbas.config import make_config
+from detectors.pbas.data import Embedded, fill
 from detectors.pbas.detector import assemble
 from detectors.pbas.model import feature_side
-from detectors.pbas.train import Embedded, fill, train
-from detectors.training.options import Options
+from detectors.pbas.train import train
 from synthgen.edges.config import PRESETS as EDGE_PRESETS
 from synthgen.edges.generator import Discriminator, Generator
 from synthgen.edges.losses import pixel_loss
@@ -42,7 +43,7 @@ from synthgen.refine.losses import npcf_terms, npcfpp_terms
 from synthgen.refine.stages import coarse, fine, make_network
 from synthgen.runs.devices import Compute, choose_compute
 from synthgen.runs.folder import RunFolder
-from synthgen.training.edge_generator import train_step
+from synthgen.training.edge_generator import Adversaries, train_step
 
 IMAGES, HELD_OUT = 280, 28
 
@@ -93,7 +94,7 @@ def training_time(config, weights, precision, epochs):
     model.config = config
     with tempfile.TemporaryDirectory() as folder, RunFolder(Path(folder) / "run", {}) as run:
         start = time.monotonic()
-        train(model, Embedded(*caches, images), run, Options(compute, tensorboard=False))
+        train(model, Embedded(*caches, images), run, TrainingOptions(compute=compute, tensorboard=False))
         torch.cuda.synchronize()
         seconds = time.monotonic() - start
     return say(
@@ -193,7 +194,8 @@ def edge_generator(preset):
             judge = Discriminator(4, config.judge_width).cuda().to(memory_format=layout)
             edges = torch.rand(config.batch_size, 1, *config.size).cuda().contiguous(memory_format=layout)
             real = torch.rand(config.batch_size, 3, *config.size).cuda().contiguous(memory_format=layout)
-            optimizers = [torch.optim.Adam(one.parameters(), config.rate, fused=True) for one in (network, judge)]
+            optimizers = [torch.optim.Adam(one.parameters(), config.learning_rate, fused=True) for one in (network, judge)]
+            both = Adversaries(network, judge, *optimizers)
 
             def draw(network=network, edges=edges, half=half):
                 with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16, enabled=half):
@@ -201,7 +203,7 @@ def edge_generator(preset):
 
             compute = Compute(torch.device("cuda"), "bf16" if half else "fp32")
 
-            def step(parts=(network, judge, optimizers, pixel_loss, compute, edges, real)):
+            def step(parts=(both, pixel_loss, compute, edges, real)):
                 return train_step(*parts)
 
             results.append(say(

@@ -44,7 +44,7 @@ def surface():
 
 def logical(run):
     """What the localizer makes of trays that break a rule: image, reconstruction, edges, scores over the image, truth."""
-    from detectors.evaluation.evaluate import explainer, score_files
+    from detectors.evaluation.evaluate import score_files
     from detectors.inference.loading import load_run
     from detectors.inference.overlays import display_range, overlay
     from detectors.official_test import open_test_split
@@ -53,9 +53,9 @@ def logical(run):
     compute = choose_compute("cpu")
     loaded = load_run(run, None, compute)
     files = [file for file in open_test_split("demo", None, "tray") if file.label][:3]
-    explain, rows = explainer(loaded), []
+    rows = []
     for one in score_files(loaded.model, files, loaded.preprocessing, "strict", compute):
-        between = explain(one.image)
+        between = loaded.explained(one.image)
         shown = overlay(one.image, one.anomaly_map, *display_range(loaded.thresholds), loaded.thresholds.pixel)
         truth = np.repeat(255 * one.mask[..., None], 3, 2)
         rows.append(np.hstack([one.image, between["reconstruction"], between["edges"], shown, truth]))

@@ -1,10 +1,12 @@
 """What BiSQAD can be told, and its presets: a small one, the full one, and the paper's."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from detectors.training.settings import preset_values, validated
+from detectors.contract import DetectorSettings
+from detectors.training.settings import Presets, preset_values, validated
 from synthgen.errors import UsageError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -15,7 +17,7 @@ Weight = Annotated[float, Field(ge=0, le=100)]
 _STRIDE = 32  # of the backbones' last level
 
 
-class BiSQADConfig(BaseModel):
+class BiSQADConfig(DetectorSettings):
     """Settings of BiSQAD: bi-level training guided by a Synthesis Quality Estimator (Qian et al., 2025).
 
     Its base model, which the paper does not describe, follows RealNet (Zhang et al., 2024).
@@ -58,8 +60,6 @@ class BiSQADConfig(BaseModel):
         auc_tau: sharpness of the smooth maximum that stands for an image's score in that loss.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     size: Annotated[int, Field(ge=32, le=2048, multiple_of=_STRIDE)] = 256
     epochs: Positive = 1000
     batch_size: Annotated[int, Field(ge=2)] = 16
@@ -91,11 +91,6 @@ class BiSQADConfig(BaseModel):
     auc_tau: Annotated[float, Field(gt=0)] = 20.0
 
     @property
-    def resized(self) -> int:
-        """Side of the square that an image is resized to: nothing is cropped."""
-        return self.size
-
-    @property
     def channels(self) -> tuple[int, ...]:
         """Channels kept of each level: `keep`, or all that the level has."""
         from detectors.data.backbones import backbone_info
@@ -104,7 +99,7 @@ class BiSQADConfig(BaseModel):
         return tuple(min(kept, available[level - 1]) for level, kept in zip(self.levels, self.keep, strict=True))
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: Presets = {
     "lite": {
         "epochs": 100,
         "backbone": "resnet18",
@@ -128,7 +123,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any]) -> BiSQADConfig:
+def make_config(preset: str, dataset: str, category: str, changes: Mapping[str, object]) -> BiSQADConfig:
     """A preset with changes.
 
     Args:
@@ -140,7 +135,7 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
     Raises:
         UsageError: no such preset or field, or a value that makes no sense.
     """
-    config = validated(BiSQADConfig, preset_values("bisqad", BiSQADConfig, PRESETS, preset, changes) | changes)
+    config = validated(BiSQADConfig, preset_values("bisqad", BiSQADConfig, PRESETS, preset, changes))
     if sorted(set(config.levels)) != list(config.levels):
         raise UsageError(f"levels {list(config.levels)}: expected ascending numbers of 1 to 4, such as 1, 2, 3.")
     keep = config.keep if "keep" in changes else tuple(config.keep[level - 1] for level in config.levels)

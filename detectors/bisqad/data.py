@@ -6,7 +6,7 @@ The backbone is frozen and nothing is augmented, so an image has the same featur
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from detectors.bisqad.model import BiSQAD, choose_channels
+from detectors.contract import TrainingOptions
 from detectors.data.feature_cache import FeatureCache, batches, choose_where
 from detectors.data.held_out import HeldOutImage, held_out
 from detectors.data.training_data import TrainingData
-from detectors.training.options import Options
 from synthgen.errors import InputDataError
 from synthgen.runs.devices import Compute, memory_errors
 from synthgen.samples import Image, Mask
@@ -26,8 +26,8 @@ _BATCH = 8
 _CHOOSING_BATCHES = 64  # RealNet's
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class CachedFeatures:
     """A category's training data.
 
     Attributes:
@@ -59,51 +59,67 @@ class Prepared:
 
 
 @contextmanager
-def prepared(model: BiSQAD, data: TrainingData, compute: Compute, options: Options, folder: Path) -> Iterator[Prepared]:
+def prepare(model: BiSQAD, data: TrainingData, options: TrainingOptions, folder: Path) -> Iterator[CachedFeatures]:
     """Choose the channels that show anomalies, and compute all features; what is kept in files is removed at the end.
 
     Raises:
         InputDataError: there are no anomalies to learn from.
     """
-    fit, (height, width) = data.preprocessing.fit, data.preprocessing.size
-    learned, masks, ids, normal_of = _learned(data)
-    if not learned:
+    fit, compute = data.preprocessing.fit, options.compute
+    anomalies = _accepted(data)
+    if not anomalies.images:
         raise InputDataError(
             f"{data.dataset}/{data.category}: no anomaly could be made of its training images; `synthgen plan` and a small "
             "`synthgen build` say why."
         )
     with memory_errors("while computing features"), contextlib.ExitStack() as stack:
-        model.features.select(choose_channels(_pairs(model, data, learned, masks, normal_of, compute), model.config.channels))
+        model.features.select(choose_channels(_pairs(model, data, anomalies, compute), model.config.channels))
         with torch.inference_mode():
-            levels = model.features(torch.zeros(1, 3, height, width, device=compute.device))
+            levels = model.features(torch.zeros(1, 3, *data.preprocessing.size, device=compute.device))
         shapes = tuple(tuple(level.shape[1:]) for level in levels)
         length = (sum(int(np.prod(shape)) for shape in shapes),)
-        kept = held_out(data)
-        counts = (len(data.normals), len(learned), len(kept))
+        images = held_out(data)
+        counts = (len(data.normals), len(anomalies.images), len(images))
         where = choose_where(options.cache, sum(counts), length, compute.device)
         caches = []
         for count in counts:
             caches.append(FeatureCache(count, length, compute.device, where, folder))
             stack.callback(caches[-1].close)
-        fill(caches[0], model, (fit(one.pixels) for one in data.normals), compute)
-        pooled = fill(caches[1], model, learned, compute)
-        fill(caches[2], model, (one.image for one in kept), compute)
-        yield Prepared(
-            shapes, caches[0], caches[1], torch.tensor(normal_of), torch.from_numpy(np.stack(masks) > 0), pooled, ids,
-            caches[2], kept,
-        )  # fmt: skip
+        fill(caches[0], model, (fit(normal.pixels) for normal in data.normals), compute)
+        pooled = fill(caches[1], model, anomalies.images, compute)
+        fill(caches[2], model, (image.image for image in images), compute)
+        yield CachedFeatures(
+            shapes=shapes,
+            normals=caches[0],
+            learned=caches[1],
+            normal_of=torch.tensor(anomalies.normal_of),
+            masks=torch.from_numpy(np.stack(anomalies.masks) > 0),
+            pooled=pooled,
+            ids=tuple(anomalies.ids),
+            watched=caches[2],
+            images=images,
+        )
 
 
-def _learned(data: TrainingData) -> tuple[list[Image], list[Mask], tuple[str, ...], list[int]]:
+@dataclass(slots=True)
+class _Anomalies:
     """The accepted anomalies as the network sees them, their masks, ids, and the number of the image each was made of."""
-    images, masks, ids, of = [], [], [], []
+
+    images: list[Image] = field(default_factory=list)
+    masks: list[Mask] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    normal_of: list[int] = field(default_factory=list)
+
+
+def _accepted(data: TrainingData) -> _Anomalies:
+    anomalies = _Anomalies()
     for sample, number in zip(data.learned, data.learned_of, strict=True):
         if sample.label:
-            images.append(data.preprocessing.fit(sample.image))
-            masks.append(data.preprocessing.fit_mask(sample.mask))
-            ids.append(sample.spec.sample_id)
-            of.append(number)
-    return images, masks, tuple(ids), of
+            anomalies.images.append(data.preprocessing.fit(sample.image))
+            anomalies.masks.append(data.preprocessing.fit_mask(sample.mask))
+            anomalies.ids.append(sample.spec.sample_id)
+            anomalies.normal_of.append(number)
+    return anomalies
 
 
 def fill(cache: FeatureCache, model: BiSQAD, images: Iterable[Image], compute: Compute) -> Tensor:
@@ -128,22 +144,19 @@ def to_input(images: Tensor, compute: Compute) -> Tensor:
 
 
 def _pairs(
-    model: BiSQAD,
-    data: TrainingData,
-    learned: Sequence[Image],
-    masks: Sequence[Mask],
-    normal_of: Sequence[int],
-    compute: Compute,
+    model: BiSQAD, data: TrainingData, anomalies: _Anomalies, compute: Compute
 ) -> Iterator[tuple[list[Tensor], list[Tensor], Tensor]]:
     """Features of normal images and of anomalies made of them, and masks; of evenly chosen samples."""
-    count = min(len(learned), _CHOOSING_BATCHES * _BATCH)
-    chosen = np.linspace(0, len(learned) - 1, count).round().astype(int).tolist()
+    last, count = len(anomalies.images) - 1, min(len(anomalies.images), _CHOOSING_BATCHES * _BATCH)
+    chosen = np.linspace(0, last, count).round().astype(int).tolist()
+
+    def features(pictures: list[Image]) -> list[Tensor]:
+        stacked = to_input(torch.from_numpy(np.stack(pictures)), compute)
+        return [level.float() for level in model.features.all_channels(stacked)]
+
     with torch.inference_mode(), compute.autocast():
         for start in range(0, count, _BATCH):
-            some = chosen[start : start + _BATCH]
-            normals = [data.preprocessing.fit(data.normals[normal_of[k]].pixels) for k in some]
-            found = []
-            for pictures in (normals, [learned[k] for k in some]):
-                stacked = torch.from_numpy(np.stack(pictures))
-                found.append([level.float() for level in model.features.all_channels(to_input(stacked, compute))])
-            yield found[0], found[1], torch.from_numpy(np.stack([masks[k] for k in some])).to(compute.device)
+            batch = chosen[start : start + _BATCH]
+            normals = [data.preprocessing.fit(data.normals[anomalies.normal_of[k]].pixels) for k in batch]
+            masks = torch.from_numpy(np.stack([anomalies.masks[k] for k in batch])).to(compute.device)
+            yield features(normals), features([anomalies.images[k] for k in batch]), masks

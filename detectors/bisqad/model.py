@@ -71,8 +71,8 @@ def choose_channels(batches: Iterable[tuple[Sequence[Tensor], Sequence[Tensor], 
     """
     errors: list[Tensor] = []
     for clean, anomalous, masks in batches:
-        found = [_mask_errors(one, other, masks) for one, other in zip(clean, anomalous, strict=True)]
-        errors = [before + now for before, now in zip(errors, found, strict=True)] if errors else found
+        batch = [_mask_errors(before, after, masks) for before, after in zip(clean, anomalous, strict=True)]
+        errors = [earlier + now for earlier, now in zip(errors, batch, strict=True)] if errors else batch
     if not errors:
         raise ValueError("no batches")
     return [error.sort(stable=True).indices[:count].sort().values for error, count in zip(errors, keep, strict=True)]
@@ -82,9 +82,9 @@ def _mask_errors(clean: Tensor, anomalous: Tensor, masks: Tensor) -> Tensor:
     """(C,) float64: mean squared error of each channel's scaled difference against the mask."""
     difference = (anomalous.float() - clean.float()).square().transpose(0, 1).flatten(1)
     # the first pixel of a cell, which nearest takes, is where the cell's receptive field is centred
-    wanted = functional.interpolate(masks[:, None].float(), size=clean.shape[-2:], mode="nearest").flatten()
+    truth = functional.interpolate(masks[:, None].float(), size=clean.shape[-2:], mode="nearest").flatten()
     low, high = difference.aminmax(dim=1, keepdim=True)
-    error = ((difference - low) / (high - low).clamp(min=1e-30) - wanted).square().double().mean(1)
+    error = ((difference - low) / (high - low).clamp(min=1e-30) - truth).square().double().mean(1)
     # a channel that never differs says nothing, yet would agree with a mostly empty mask
     return torch.where((high > low)[:, 0], error, 1.0)
 
@@ -93,7 +93,7 @@ def _norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(_STEP * 4, channels // _STEP), channels)
 
 
-class _Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """Two times GroupNorm, SiLU and 3x3 convolution, added to the input."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -105,11 +105,12 @@ class _Residual(nn.Module):
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C', h, w)."""
         added: Tensor = self.skip(x) + self.layers(x)
         return added
 
 
-class _Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Every place looks at all others, added to the input. Plain products, as fused attention has no forward derivative."""
 
     def __init__(self, channels: int) -> None:
@@ -119,6 +120,7 @@ class _Attention(nn.Module):
         self.output = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> the same shape."""
         query, key, value = self.projections(self.norm(x)).flatten(2).chunk(3, 1)
         likeness = (query.transpose(1, 2) @ key) / math.sqrt(x.shape[1])
         seen = value @ likeness.softmax(2).transpose(1, 2)
@@ -146,7 +148,7 @@ class UNet(nn.Module):
             self.down.append(_residuals(before, width, config.blocks))
             before = width
         self.coarser = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for width in widths[:-1])
-        self.middle = nn.Sequential(_Residual(before, before), _Attention(before), _Residual(before, before))
+        self.middle = nn.Sequential(ResidualBlock(before, before), SelfAttention(before), ResidualBlock(before, before))
         for width in reversed(widths):
             self.up.append(_residuals(before + width, width, config.blocks))
             before = width
@@ -174,7 +176,7 @@ class UNet(nn.Module):
 
 
 def _residuals(inputs: int, outputs: int, count: int) -> nn.Sequential:
-    return nn.Sequential(_Residual(inputs, outputs), *(_Residual(outputs, outputs) for _ in range(count - 1)))
+    return nn.Sequential(ResidualBlock(inputs, outputs), *(ResidualBlock(outputs, outputs) for _ in range(count - 1)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,7 +205,7 @@ class RealNet(nn.Module):
         self.chosen = min(config.residual_channels, total)
         width = -(-self.chosen // _STEP) * _STEP
         self.decoder = nn.Sequential(
-            nn.Conv2d(2 * self.chosen, width, 3, padding=1), _Residual(width, width), _norm(width), nn.SiLU(),
+            nn.Conv2d(2 * self.chosen, width, 3, padding=1), ResidualBlock(width, width), _norm(width), nn.SiLU(),
             nn.Conv2d(width, 2, 3, padding=1),
         )  # fmt: skip
 
@@ -216,7 +218,7 @@ class RealNet(nn.Module):
         reconstructions = [unet(level) for unet, level in zip(self.unets, features, strict=True)]
         logits = self.decoder(self._residuals(features, reconstructions))
         with torch.autocast(logits.device.type, enabled=False):  # the last digits of scores are worth keeping
-            logits = functional.interpolate(_precise(logits), size=self.size, mode="bilinear", align_corners=False)
+            logits = functional.interpolate(precise(logits), size=self.size, mode="bilinear", align_corners=False)
         return Output(logits, reconstructions)
 
     def _residuals(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:
@@ -227,7 +229,7 @@ class RealNet(nn.Module):
         shape = features[0].shape[-2:]
         parts = []
         for norm, level, reconstruction in zip(self.norms, features, reconstructions, strict=True):
-            part = norm((_precise(level) - _precise(reconstruction)).square())
+            part = norm((precise(level) - precise(reconstruction)).square())
             if part.shape[-2:] != shape:
                 part = functional.interpolate(part, size=shape, mode="bilinear", align_corners=False)
             parts.append(part)
@@ -238,55 +240,12 @@ class RealNet(nn.Module):
         return residuals.gather(1, index[:, :, None, None].expand(-1, -1, *shape))
 
 
-def _precise(x: Tensor) -> Tensor:
+def precise(x: Tensor) -> Tensor:
     """At least float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Criteria:
-    """The losses of each sample, (B,) float, none of which depends on the other samples' errors.
-
-    Attributes:
-        pixel: mean cross-entropy over all pixels.
-        reconstruction: mean squared error of the reconstructed features, summed over levels.
-        anomaly: mean cross-entropy over the pixels of the mask alone, which are too few to matter in `pixel`; 0 where there
-            is no mask.
-        mask_weight: of `anomaly` in the total.
-    """
-
-    pixel: Tensor
-    reconstruction: Tensor
-    anomaly: Tensor
-    mask_weight: float = 0.0
-
-    @property
-    def total(self) -> Tensor:
-        """What is minimised."""
-        return self.pixel + self.mask_weight * self.anomaly + self.reconstruction
-
-
-def criteria(output: Output, clean: Sequence[Tensor], masks: Tensor, mask_weight: float = 0.0) -> Criteria:
-    """The losses of each sample.
-
-    Args:
-        output: of the base model.
-        clean: (B, C, h, w) float of each level: the features of the images without their anomalies.
-        masks: (B, S, S) of 0 and 1 or bool.
-        mask_weight: see `Criteria`.
-    """
-    with torch.autocast(output.logits.device.type, enabled=False):
-        entropy = functional.cross_entropy(output.logits, masks.long(), reduction="none")
-        marked = masks.to(entropy.dtype)
-        anomaly = (entropy * marked).sum((1, 2)) / marked.sum((1, 2)).clamp(min=1)
-        errors = [
-            (_precise(made) - _precise(wanted)).square().mean((1, 2, 3))
-            for made, wanted in zip(output.reconstructions, clean, strict=True)
-        ]
-        return Criteria(entropy.mean((1, 2)), torch.stack(errors).sum(0), anomaly, mask_weight)
-
-
-def score_maps(logits: Tensor) -> Tensor:
+def anomaly_maps(logits: Tensor) -> Tensor:
     """(B, S, S) float, 0 to 1, of (B, 2, S, S) logits: how likely each pixel is anomalous."""
     return logits.softmax(1)[:, 1]
 
@@ -300,7 +259,7 @@ def pooled(maps: Tensor, pool: int) -> Tensor:
 
 
 class BiSQAD(nn.Module):
-    """The whole detector: images in, score maps and image scores out.
+    """The whole detector: images in, anomaly maps and image scores out.
 
     Attributes:
         features: the frozen part.
@@ -332,11 +291,11 @@ class BiSQAD(nn.Module):
             images: (B, 3, S, S) float RGB, 0 to 255.
 
         Returns:
-            Score maps (B, S, S) float, 0 to 1, and image scores (B,) float; larger is more anomalous.
+            Anomaly maps (B, S, S) float, 0 to 1, and image scores (B,) float; larger is more anomalous.
         """
         return self.score(self.features(images))
 
     def score(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The same of selected features, (B, C, h, w) of each level."""
-        maps = score_maps(self.base(features).logits)
+        maps = anomaly_maps(self.base(features).logits)
         return maps, pooled(maps, self.config.pool).flatten(1).amax(1)

@@ -162,18 +162,18 @@ def outer_gradients(
 
 
 def update(
-    data: Tensor, gradient: Tensor, rate: float, how: Literal["sign", "sgd", "adam"], state: Tensor
+    data: Tensor, gradient: Tensor, learning_rate: float, how: Literal["sign", "sgd", "adam"], state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Data weights after a step against their gradient (MaPhC2F, Eq. 28), kept within [0, 3].
 
     The gradient is a / B times a product of gradients: 1e-3 at best, 1e-6 for small networks. Under the paper's plain descent
-    with a rate of 1e-4 (`sgd`) no weight ever moves; its rate must be as large as the gradient is small. `sign` moves a
-    weight by the rate, `adam` by about as much.
+    with a learning rate of 1e-4 (`sgd`) no weight ever moves; it must be as large as the gradient is small. `sign` moves a
+    weight by it, `adam` by about as much.
 
     Args:
         data: (N,) float.
         gradient: (N,) float; exactly 0 at samples that were not in the batch, which stay as they are in any case.
-        rate: of the step.
+        learning_rate: of the step.
         how: it is made.
         state: (3, N) float, Adam's first moments, second moments and counts of steps; zeros at first. Others leave it.
 
@@ -192,4 +192,4 @@ def update(
         step = first / (1 - _BETAS[0] ** steps) / ((second / (1 - _BETAS[1] ** steps)).sqrt() + _TINY)
     else:
         step = gradient.sign() if how == "sign" else gradient
-    return (data - rate * step).clamp(0, MOST).where(moved, data), state.clone()
+    return (data - learning_rate * step).clamp(0, MOST).where(moved, data), state.clone()

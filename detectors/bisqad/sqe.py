@@ -155,14 +155,21 @@ class Estimator(nn.Module):
         return quality
 
     def fit(
-        self, features: Tensor, targets: Tensor, rate: float, epochs: int, batch_size: int, generator: torch.Generator
+        self,
+        features: Tensor,
+        targets: Tensor,
+        *,
+        learning_rate: float,
+        epochs: int,
+        batch_size: int,
+        generator: torch.Generator,
     ) -> float:
         """Train the layer further, from where it is, towards `targets` (MaPhC2F, 3.3.1: squared error; here with AdamW).
 
         Args:
             features: (N, D) float of all synthetic samples; it is their mean and deviation that standardise.
             targets: (N,) float, 0 to 1; samples with NaN, which were never seen, teach nothing.
-            rate: learning rate.
+            learning_rate: of AdamW.
             epochs: passes over the seen samples.
             batch_size: samples per step.
             generator: of the CPU, shuffles.
@@ -179,14 +186,14 @@ class Estimator(nn.Module):
         mean, deviation = _moments(features)
         self.mean.copy_(mean)
         self.deviation.copy_(deviation)
-        optimizer = torch.optim.AdamW(self.layer.parameters(), lr=rate)
-        wanted = targets.to(self.mean)
+        optimizer = torch.optim.AdamW(self.layer.parameters(), lr=learning_rate)
+        truth = targets.to(self.mean)
         error = 0.0
         for _ in range(epochs):
             total = torch.zeros((), device=self.mean.device)
             order = chosen[torch.randperm(len(chosen), generator=generator)]
             for rows in torch.split(order, batch_size):
-                loss = functional.mse_loss(self(features[rows].to(self.mean.device)), wanted[rows])
+                loss = functional.mse_loss(self(features[rows].to(self.mean.device)), truth[rows])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -212,7 +219,7 @@ def sample_weights(quality: Tensor, data: Tensor, synthetic: Tensor, sqe_weight:
     the batch, as weights below 1 throughout would be a lower learning rate and a lower share of anomalies, and kept within
     [0.1, 3], so that none is lost and none rules. Normals weigh 1: they are no synthesis of any quality.
 
-    Gradients reach `quality` and `data` through the mean, and through the limits as if there were none: a sample at a limit
+    Gradients reach `quality` and `data` through the mean, and through the bounds as if there were none: a sample at a bound
     can so come back from it.
 
     Args:
@@ -223,7 +230,7 @@ def sample_weights(quality: Tensor, data: Tensor, synthetic: Tensor, sqe_weight:
         data_weight: lambda_bi, 0 or more.
 
     Returns:
-        (B,) float; the mean over synthetic samples is 1 but for the limits.
+        (B,) float; the mean over synthetic samples is 1 but for the bounds.
     """
     raw = sqe_weight * quality + data_weight * data
     if sqe_weight == data_weight == 0:
@@ -231,5 +238,5 @@ def sample_weights(quality: Tensor, data: Tensor, synthetic: Tensor, sqe_weight:
     raw = raw.where(synthetic, 0.0) + _TINY  # all at 0 are uniform, too
     mean = raw.where(synthetic, 0.0).sum() / synthetic.sum().clamp(min=1)
     relative = raw / mean.clamp(min=_TINY)
-    limited = relative + (relative.clamp(LIGHTEST, HEAVIEST) - relative).detach()
-    return limited.where(synthetic, 1.0)
+    bounded = relative + (relative.clamp(LIGHTEST, HEAVIEST) - relative).detach()
+    return bounded.where(synthetic, 1.0)

@@ -9,17 +9,19 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from detectors.bisqad.data import Prepared
-from detectors.bisqad.model import BiSQAD, Output, RealNet, criteria, score_maps
+from detectors.bisqad.data import CachedFeatures
+from detectors.bisqad.losses import criteria
+from detectors.bisqad.model import BiSQAD, Output, RealNet, anomaly_maps
 from detectors.bisqad.outer import auc_loss, influences, outer_gradients, smooth_maximum, update
 from detectors.bisqad.sqe import Estimator, LossTrack, sample_weights, targets
+from detectors.contract import MeasureTest, TrainingOptions
 from detectors.data.held_out import scored
 from detectors.results import ScoredImage
-from detectors.training.loop import Peek, train_epochs
-from detectors.training.options import Options, Watch
+from detectors.training.loop import EpochTraining, train_epochs
 from synthgen.errors import UsageError
-from synthgen.runs.folder import RunFolder, below, pack_optimizer, unpack_optimizer
+from synthgen.runs.folder import RunFolder, below
 from synthgen.runs.steps import check_finite, generator, order
+from synthgen.training.loop import OnUnit
 
 QUALITY = "samples.json"
 _SCORED_AT_ONCE = 16
@@ -30,20 +32,38 @@ _VALIDATION = 8  # normal images, and as many anomalies, in the loss of an outer
 
 def train(
     model: BiSQAD,
-    prepared: Prepared,
+    data: CachedFeatures,
     run: RunFolder,
-    options: Options,
-    watch: Watch = lambda epoch, epochs, measured: None,
-    peek: Peek | None = None,
+    options: TrainingOptions,
+    on_epoch: OnUnit = lambda epoch, epochs, measured: None,
+    measure_test: MeasureTest | None = None,
 ) -> None:
     """Train `model.base`, which is initialised here; see `train_epochs`."""
-    train_epochs(_Training(model, prepared, options), model.config.epochs, run, options, watch, peek)
+    bilevel = BilevelTraining(model, data, options)
+    training = EpochTraining(
+        train_epoch=bilevel.train_epoch,
+        scored=bilevel.scored,
+        state=model.state_of_run,
+        load_state=bilevel.load_state,
+        optimizers={"base": bilevel.optimizer},
+        selectable=bilevel.selectable,
+        tensors=bilevel.tensors,
+        facts=lambda: {"fits": bilevel.fits},
+        restore=bilevel.restore,
+        finish=lambda run: run.write(QUALITY, bilevel.samples()),
+    )
+    train_epochs(training, model.config.epochs, run, options, on_epoch, measure_test)
 
 
-class _Training:
-    """One training in the works, see `detectors.training.loop.Work`."""
+class BilevelTraining:
+    """One training in the works.
 
-    def __init__(self, model: BiSQAD, data: Prepared, options: Options) -> None:
+    Attributes:
+        optimizer: of the base model.
+        fits: how often the estimator was fitted.
+    """
+
+    def __init__(self, model: BiSQAD, data: CachedFeatures, options: TrainingOptions) -> None:
         self.model, self.config, self.data, self.options = model, model.config, data, options
         self.device = options.compute.device
         torch.manual_seed(options.seed)
@@ -59,24 +79,21 @@ class _Training:
         self.quality = torch.full((count,), 0.5)
         self.epochs_done = 0
         self.fits = 0
-        self.validation, self.judged = _divided(data)
-
-    def begin(self) -> None:
-        pass
+        self.validation, self.judged = divided(data)
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One epoch, and the outer loop after it where it is due."""
-        measured = self._epoch(epoch)
+        measured = self.inner_loop(epoch)
         check_finite(measured, epoch)
         self.epochs_done = epoch
-        return measured | self._outer()
+        return measured | self.outer_loop()
 
     @property
     def _loops(self) -> bool:
         """Whether there is an outer loop, and something for it to learn from."""
         config = self.config
-        wanted = config.outer and (config.data_weight or (config.sqe and config.sqe_weight))
-        return bool(wanted and all(self.validation))
+        asked = config.outer and (config.data_weight or (config.sqe and config.sqe_weight))
+        return bool(asked and all(self.validation))
 
     @property
     def _lambdas(self) -> tuple[float, float]:
@@ -85,7 +102,7 @@ class _Training:
             return 0.0, 0.0
         return (self.config.sqe_weight if self.config.sqe else 0.0), self.config.data_weight
 
-    def _epoch(self, epoch: int) -> dict[str, float]:
+    def inner_loop(self, epoch: int) -> dict[str, float]:
         """One pass over the training images; the mean losses."""
         self.model.base.train()
         forward = torch.compile(self.model.base) if self.options.compute.compile else self.model.base
@@ -95,18 +112,18 @@ class _Training:
             features, clean, masks, synthetic = self._read(normals, learned)
             with self.options.compute.autocast():
                 output = forward(features)
-            found = criteria(output, clean, masks, self.config.mask_weight)
+            terms = criteria(output, clean, masks, self.config.mask_weight)
             weights = self._weights(learned, synthetic)
-            loss = (weights * found.total).mean()
+            loss = (weights * terms.total).mean()
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
-            losses = found.total.detach()[synthetic].cpu()
+            losses = terms.total.detach()[synthetic].cpu()
             self.track.update(learned, losses)
             self.relative.update(learned, losses / losses.mean().clamp(min=1e-12))
-            self.anomaly_track.update(learned, found.anomaly.detach()[synthetic].cpu())
-            means = [loss, found.pixel.mean(), found.reconstruction.mean(), found.anomaly[synthetic].mean()]
-            sums += torch.stack([one.detach() for one in means])
+            self.anomaly_track.update(learned, terms.anomaly.detach()[synthetic].cpu())
+            means = [loss, terms.pixel.mean(), terms.reconstruction.mean(), terms.anomaly[synthetic].mean()]
+            sums += torch.stack([mean.detach() for mean in means])
             count += 1
         names = ("loss", "loss_pixel", "loss_reconstruction", "loss_anomaly")
         return dict(zip(names, (sums / count).tolist(), strict=True))
@@ -144,7 +161,7 @@ class _Training:
         padded[1][synthetic] = self.data_weights[learned].to(self.device)
         return sample_weights(*padded, synthetic, *self._lambdas)
 
-    def _outer(self) -> dict[str, float]:
+    def outer_loop(self) -> dict[str, float]:
         """Fit the estimator to the losses so far, and improve it and the data weights by held-out images."""
         config = self.config
         due = self.epochs_done >= config.warm_up and (self.epochs_done - config.warm_up) % config.outer_every == 0
@@ -152,17 +169,14 @@ class _Training:
             return {}
         measured = {}
         if config.sqe:
-            wanted = targets(self.relative.mean, config.sqe_target, config.loss_scaling)
-            random = generator(self.options.seed, "estimator", self.epochs_done)
-            error = self.estimator.fit(
+            measured["sqe_error"] = self.estimator.fit(
                 self.data.pooled.to(self.device),
-                wanted,
-                config.sqe_learning_rate,
-                config.sqe_epochs,
-                _ESTIMATED_AT_ONCE,
-                random,
+                targets(self.relative.mean, config.sqe_target, config.loss_scaling),
+                learning_rate=config.sqe_learning_rate,
+                epochs=config.sqe_epochs,
+                batch_size=_ESTIMATED_AT_ONCE,
+                generator=generator(self.options.seed, "estimator", self.epochs_done),
             )
-            measured["sqe_error"] = error
             self.fits += 1
         if self._loops:
             measured["outer_loss"] = self._improve()
@@ -186,17 +200,17 @@ class _Training:
         count = max(1, round(_OUTER_SHARE * len(every)))
         for number, (normals, learned) in enumerate(every[:count], self.epochs_done * count):
             features, clean, masks, synthetic = self._read(normals, learned)
-            own = self.data_weights[learned].clone().requires_grad_()
+            data_weights = self.data_weights[learned].clone().requires_grad_()
             quality = self.estimator(self.data.pooled[learned].to(self.device))
             nothing = torch.zeros(len(synthetic), device=self.device)
-            padded = [nothing.masked_scatter(synthetic, values) for values in (quality, own.to(self.device))]
+            padded = [nothing.masked_scatter(synthetic, values) for values in (quality, data_weights.to(self.device))]
             weights = sample_weights(padded[0], padded[1], synthetic, *self._lambdas)
             losses = partial(_losses_at, base, features, clean, masks, config.mask_weight)
             validation = partial(self._validation_at, *self._validation_batch(number), seen)
             influence = influences(losses, params, weights, validation, config.inner_learning_rate)
-            found = outer_gradients(weights, influence, config.inner_learning_rate, [own, *layer])
-            gradient.index_add_(0, learned, found[0])
-            moves = [move + part for move, part in zip(moves, found[1:], strict=True)]
+            slopes = outer_gradients(weights, influence, config.inner_learning_rate, [data_weights, *layer])
+            gradient.index_add_(0, learned, slopes[0])
+            moves = [move + part for move, part in zip(moves, slopes[1:], strict=True)]
         if config.data_weight:
             self.data_weights, self.moments = update(
                 self.data_weights, gradient, config.outer_learning_rate, config.outer_update, self.moments
@@ -215,7 +229,7 @@ class _Training:
 
     def _validation_at(self, features: list[Tensor], labels: Tensor, seen: list[float], params: Mapping[str, Tensor]) -> Tensor:
         """The validation loss at parameters: an AUC over held-out images and anomalies made of them."""
-        maps = score_maps(_output_at(self.model.base, features, params).logits)
+        maps = anomaly_maps(_output_at(self.model.base, features, params).logits)
         scores = smooth_maximum(maps, self.config.pool, max(self.config.pool // 4, 1), self.config.auc_tau)
         loss = auc_loss(scores, labels, self.config.auc_alpha)
         seen.append(float(loss.detach()))
@@ -231,58 +245,52 @@ class _Training:
         return self.data.levels(self.data.watched[torch.tensor(rows)]), labels.to(self.device)
 
     def selectable(self) -> dict[str, Tensor]:
+        """All but the estimator."""
         # the estimator is that of the last fit, whatever epoch detects best
         return {name: value for name, value in self.model.state_of_run().items() if not name.startswith("estimator.")}
 
-    def select(self, state: dict[str, Tensor]) -> None:
-        self.model.load_state_of_run(self.model.state_of_run() | state)
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_of_run` gave earlier.
 
-    def state_of_run(self) -> dict[str, Tensor]:
-        return self.model.state_of_run()
-
-    def finish(self, run: RunFolder) -> None:
-        run.write(QUALITY, self._samples())
+        Raises:
+            UsageError: it is of a model that looks at other channels.
+        """
+        now = self.model.state_of_run()
+        if any(not torch.equal(state[name].cpu(), now[name].cpu()) for name in now if name.startswith("features.")):
+            raise UsageError(
+                "the run's checkpoint looks at other channels than are chosen here, on another device or with "
+                "other libraries. Go on where it began, or choose another --out."
+            )
+        self.model.load_state_of_run(state)
 
     def scored(self) -> list[ScoredImage]:
         """What the detector says about held-out images, but for those that are the outer loop's."""
         data, rows = self.data, self.judged
         self.model.base.eval()
-        every: list[ScoredImage] = []
+        images: list[ScoredImage] = []
         with torch.inference_mode(), self.options.compute.autocast():
             for start in range(0, len(rows), _SCORED_AT_ONCE):
-                some = rows[start : start + _SCORED_AT_ONCE]
-                maps, scores = self.model.score(data.levels(data.watched[torch.tensor(some)]))
-                every += scored([data.images[k] for k in some], maps.float().cpu().numpy(), scores.tolist())
-        return every
+                batch = rows[start : start + _SCORED_AT_ONCE]
+                maps, scores = self.model.score(data.levels(data.watched[torch.tensor(batch)]))
+                images += scored([data.images[k] for k in batch], maps.float().cpu().numpy(), scores.tolist())
+        return images
 
     def tensors(self) -> dict[str, Tensor]:
-        tensors = {f"model.{name}": value for name, value in self.model.state_of_run().items()}
-        tensors |= {f"track.{name}": value for name, value in self.track.state_dict().items()}
+        """What a checkpoint holds beside the model and its optimizer."""
+        tensors = {f"track.{name}": value for name, value in self.track.state_dict().items()}
         tensors |= {f"relative.{name}": value for name, value in self.relative.state_dict().items()}
         tensors |= {f"anomaly_track.{name}": value for name, value in self.anomaly_track.state_dict().items()}
-        tensors |= {"data_weights": self.data_weights, "moments": self.moments, "quality": self.quality}
-        return tensors | pack_optimizer(self.optimizer, "optimizer")
+        return tensors | {"data_weights": self.data_weights, "moments": self.moments, "quality": self.quality}
 
-    def facts(self) -> dict[str, Any]:
-        return {"fits": self.fits}
-
-    def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        before = below(tensors, "model.")
-        if any(not torch.equal(before[name], value.cpu()) for name, value in self.model.state_of_run().items()
-               if name.startswith("features.")):  # fmt: skip
-            raise UsageError(
-                "the run's checkpoint looks at other channels than are chosen here, on another device or with "
-                "other libraries. Go on where it began, or choose another --out."
-            )
-        self.model.load_state_of_run(before)
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, float]) -> None:
+        """Take over what `tensors` gave earlier, and the counts."""
         self.relative.load_state_dict(below(tensors, "relative."))
         self.track.load_state_dict(below(tensors, "track."))
         self.anomaly_track.load_state_dict(below(tensors, "anomaly_track."))
         self.data_weights, self.moments, self.quality = (tensors[name] for name in ("data_weights", "moments", "quality"))
-        unpack_optimizer(self.optimizer, "optimizer", tensors)
-        self.epochs_done, self.fits = facts["epoch"], facts["fits"]
+        self.epochs_done, self.fits = int(facts["epoch"]), int(facts["fits"])
 
-    def _samples(self) -> dict[str, Any]:
+    def samples(self) -> dict[str, Any]:
         """What was learned about each anomaly, for `detectors score-samples`."""
         columns = {
             "quality": self.quality,
@@ -296,17 +304,17 @@ class _Training:
         return {"sample_id": list(self.data.ids), "fits": self.fits, **plain}
 
 
-def _divided(data: Prepared) -> tuple[tuple[list[int], list[int]], list[int]]:
+def divided(data: CachedFeatures) -> tuple[tuple[list[int], list[int]], list[int]]:
     """Held-out images as the outer loop's, normal ones and anomalies, and those that selection and thresholds are judged by.
 
     Every other source goes to the outer loop, with the anomalies made of it: what it learns from must say nothing about
     thresholds. That holds where there is no outer loop, too, so that trainings with and without are judged alike.
     """
-    sources = sorted({one.source for one in data.images})
-    given = set(sources[1::2])
-    normals = [k for k, one in enumerate(data.images) if one.source in given and not one.label]
-    anomalies = [k for k, one in enumerate(data.images) if one.source in given and one.label]
-    return (normals, anomalies), [k for k, one in enumerate(data.images) if one.source not in given]
+    given = set(sorted({image.source for image in data.images})[1::2])
+    of_outer = [k for k, image in enumerate(data.images) if image.source in given]
+    judged = [k for k, image in enumerate(data.images) if image.source not in given]
+    normals = [k for k in of_outer if not data.images[k].label]
+    return (normals, [k for k in of_outer if data.images[k].label]), judged
 
 
 def _output_at(base: RealNet, features: list[Tensor], params: Mapping[str, Tensor]) -> Output:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +11,10 @@ from synthgen.errors import InputDataError, IntegrityError, UsageError, suggest
 from synthgen.files import file_sha256
 from synthgen.runs.weights import read_weights
 
-RANDOM = "random"
+RANDOM, NONE = "random", "none"
+"""What stands for a backbone's weights where it is untrained, and where there is no backbone."""
 _LEVELS = 4
+_SEED = 0  # of untrained ones: the same for training and for use
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 """Of RGB values 0..1: what the backbones' input is normalised with."""
@@ -38,6 +39,19 @@ class BackboneInfo:
     def sha256(self) -> str:
         """The first eight hexadecimal digits of the weights' sha256."""
         return self.file.rpartition("-")[2].partition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneChoice:
+    """What a detector looks through.
+
+    Attributes:
+        name: one of `BACKBONES`.
+        levels: whose feature maps it wants, ascending, of 1 to 4.
+    """
+
+    name: str
+    levels: tuple[int, ...]
 
 
 _DEEP = (256, 512, 1024, 2048)
@@ -168,23 +182,20 @@ def _torchvision_file(info: BackboneInfo) -> Path:
     return path
 
 
-def backbone_for(config: Any, weights: str | None) -> Backbone | None:
-    """The frozen backbone of a detector's settings; None where it has none.
+def backbone_for(choice: BackboneChoice | None, weights: str | None) -> Backbone | None:
+    """The frozen backbone of a detector; None where it has none.
+
+    Args:
+        choice: what it looks through.
+        weights: as `load_backbone` takes them.
 
     Raises:
         UsageError: weights were given for nothing.
     """
-    if not hasattr(config, "backbone"):
+    if choice is None:
         if weights not in (None, NONE):
             raise UsageError("--weights backbone: this detector has no backbone.")
         return None
     if weights == RANDOM:
-        torch.manual_seed(_BACKBONE_SEED)  # the same untrained one for training and for use
-    return load_backbone(config.backbone, config.levels, weights)
-
-
-NONE = "none"
-"""Stands for the backbone where a detector has none."""
-
-
-_BACKBONE_SEED = 0
+        torch.manual_seed(_SEED)
+    return load_backbone(choice.name, choice.levels, weights)

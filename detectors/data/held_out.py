@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.data.preprocessing import Preprocessing
 from detectors.data.training_data import TrainingData
@@ -27,15 +27,15 @@ class HeldOutImage:
 
 def held_out(data: TrainingData) -> tuple[HeldOutImage, ...]:
     """The held-out normal images, then the anomalies made of them."""
-    kept = []
-    for one in data.held_out:
-        image = data.preprocessing.fit(one.pixels)
-        kept.append(HeldOutImage(one.source, 0, "good", one.source, image, np.zeros(image.shape[:2], np.uint8)))
+    images = []
+    for normal in data.held_out:
+        image = data.preprocessing.fit(normal.pixels)
+        images.append(HeldOutImage(normal.source, 0, "good", normal.source, image, np.zeros(image.shape[:2], np.uint8)))
     for sample in data.anomalies:
         spec = sample.spec
         image, mask = data.preprocessing.fit(sample.image), data.preprocessing.fit_mask(sample.mask)
-        kept.append(HeldOutImage(spec.sample_id, 1, spec.type, spec.source, image, mask))
-    return tuple(kept)
+        images.append(HeldOutImage(spec.sample_id, 1, spec.type, spec.source, image, mask))
+    return tuple(images)
 
 
 def of_test_split(files: Sequence[LabelledFile], preprocessing: Preprocessing) -> tuple[HeldOutImage, ...]:
@@ -54,9 +54,17 @@ def of_test_split(files: Sequence[LabelledFile], preprocessing: Preprocessing) -
     )
 
 
-def scored(kept: Iterable[HeldOutImage], maps: Iterable[Any], scores: Iterable[float]) -> list[ScoredImage]:
+def scored(images: Iterable[HeldOutImage], maps: Iterable[NDArray[np.float32]], scores: Iterable[float]) -> list[ScoredImage]:
     """What a detector says about them: (H, W) maps and scores, in their order."""
     return [
-        ScoredImage(one.name, one.label, one.kind, score, np.asarray(anomaly_map, np.float32), one.image, one.mask)
-        for one, anomaly_map, score in zip(kept, maps, scores, strict=True)
+        ScoredImage(
+            name=image.name,
+            label=image.label,
+            kind=image.kind,
+            score=score,
+            anomaly_map=np.asarray(anomaly_map, np.float32),
+            image=image.image,
+            mask=image.mask,
+        )
+        for image, anomaly_map, score in zip(images, maps, scores, strict=True)
     ]

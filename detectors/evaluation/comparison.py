@@ -78,7 +78,7 @@ def find_results(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """
     results = []
     for path in paths:
-        runs = [path] if (path / METRICS).is_file() else sorted(one.parent for one in path.rglob(METRICS))
+        runs = [path] if (path / METRICS).is_file() else sorted(file.parent for file in path.rglob(METRICS))
         if not runs:
             raise InputDataError(f"{path}: no evaluated run. `detectors eval RUN` makes {METRICS} in a run.")
         results += [read_results(run) for run in runs]
@@ -93,14 +93,16 @@ def comparison_table(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         `deviation` (None of one run), 0 to 1, over the runs that have it.
     """
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for one in results:
-        groups.setdefault((*(one[key] for key in _SAME), *(one.get(key) for key in _ALSO)), []).append(one)
+    for result in results:
+        groups.setdefault((*(result[key] for key in _SAME), *(result.get(key) for key in _ALSO)), []).append(result)
     rows = []
     for key, members in groups.items():
-        row: dict[str, Any] = dict(zip((*_SAME, *_ALSO), key, strict=True)) | {"seeds": sorted(one["seed"] for one in members)}
+        row: dict[str, Any] = dict(zip((*_SAME, *_ALSO), key, strict=True)) | {
+            "seeds": sorted(member["seed"] for member in members)
+        }
         row["metrics"] = {}
         for name in _METRICS:
-            values = [one["metrics"][name] for one in members if name in one["metrics"]]
+            values = [member["metrics"][name] for member in members if name in member["metrics"]]
             if values:
                 deviation = statistics.stdev(values) if len(values) > 1 else None
                 row["metrics"][name] = {"mean": statistics.fmean(values), "deviation": deviation}
@@ -137,7 +139,7 @@ def format_csv(rows: Sequence[dict[str, Any]]) -> str:
     writer.writerow([*_SAME, *_ALSO, "seeds", *(f"{name}{part}" for name in _METRICS for part in ("", "_deviation"))])
     for row in rows:
         measured = [row["metrics"].get(name, {"mean": None, "deviation": None}) for name in _METRICS]
-        numbers = [one[part] for one in measured for part in ("mean", "deviation")]
+        numbers = [metric[part] for metric in measured for part in ("mean", "deviation")]
         writer.writerow([*(row[key] for key in (*_SAME, *_ALSO)), len(row["seeds"]), *numbers])
     return stream.getvalue()
 

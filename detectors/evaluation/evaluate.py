@@ -1,14 +1,12 @@
 """The test split, scored and measured: the one place where it is opened."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from detectors.catalog import implementation
 from detectors.data.backbones import NONE
 from detectors.data.preprocessing import Preprocessing, size_label
 from detectors.evaluation import loco
@@ -19,7 +17,6 @@ from detectors.metrics import all_metrics
 from detectors.official_test import LabelledFile, open_test_split, read_mask
 from detectors.results import Evaluation, ScoredImage
 from synthgen.runs.devices import Compute
-from synthgen.samples import Image
 
 
 def evaluate(
@@ -33,7 +30,7 @@ def evaluate(
         protocol: `strict` or `paper`.
         compute: where to.
         batch: images at a time.
-        maps: where score maps go as files; None for nowhere.
+        maps: where anomaly maps go as files; None for nowhere.
 
     Raises:
         InputDataError: the test split is not there, or a file of it is unusable.
@@ -65,13 +62,14 @@ def score_files(
     for file, (image, anomaly_map, score) in zip(files, score_pixels(model, pixels, compute, batch), strict=True):
         mask = read_mask(file, preprocessing.resized, protocol)
         yield ScoredImage(
-            file.name, file.label, file.kind, score, anomaly_map, image, None if mask is None else preprocessing.crop(mask)
+            name=file.name,
+            label=file.label,
+            kind=file.kind,
+            score=score,
+            anomaly_map=anomaly_map,
+            image=image,
+            mask=None if mask is None else preprocessing.crop(mask),
         )
-
-
-def explainer(run: LoadedRun) -> Callable[[Image], Mapping[str, Image]]:
-    """Gives the pictures that lie between an image, as the network sees it, and its score map."""
-    return partial(implementation(run.config["detector"]).explained, run.model)
 
 
 def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> dict[str, Any]:
@@ -92,7 +90,7 @@ def results_json(run: LoadedRun, evaluation: Evaluation, compute: Compute) -> di
         "backbone": config["settings"].get("backbone", NONE),
         "backbone_sha256": config["backbone_sha256"],
         "settings_sha256": config["settings_sha256"],
-        "synthesis": implementation(config["detector"]).variant(config["settings"]),
+        "synthesis": run.variant,
         "anomalies_sha256": config.get("training_anomalies_sha256"),
         "precision": compute.precision,
         "split": "test",

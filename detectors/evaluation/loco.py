@@ -30,16 +30,17 @@ def image_metrics(images: Sequence[ScoredImage]) -> tuple[dict[str, float], dict
         `image_auroc_max_logical` and so on, and as `_mean` the means over kinds; or why there are none.
     """
     metrics: dict[str, float] = {}
-    known = [one for one in images if one.label is not None]
-    scores = {"image_auroc": [one.score for one in known], "image_auroc_max": [float(one.anomaly_map.max()) for one in known]}
-    labels = [int(one.label or 0) for one in known]
-    kinds = sorted({one.kind for one in known if one.label and one.kind.endswith(_KINDS)})
+    known = [image for image in images if image.label is not None]
+    largest = [float(image.anomaly_map.max()) for image in known]
+    scores = {"image_auroc": [image.score for image in known], "image_auroc_max": largest}
+    labels = [int(image.label or 0) for image in known]
+    kinds = sorted({image.kind for image in known if image.label and image.kind.endswith(_KINDS)})
     try:
         metrics["image_auroc_max"] = auroc(labels, scores["image_auroc_max"])
         for name, values in scores.items():
             of_kinds = []
             for kind in kinds:
-                chosen = [k for k, one in enumerate(known) if one.kind == kind or not one.label]
+                chosen = [k for k, image in enumerate(known) if image.kind == kind or not image.label]
                 of_kinds.append(auroc([labels[k] for k in chosen], [values[k] for k in chosen]))
                 metrics[f"{name}_{kind.removesuffix(_KINDS)}"] = of_kinds[-1]
             if of_kinds:
@@ -72,7 +73,7 @@ def spro_metrics(
     try:
         channels = [_channels(file, size, settings) for file, size in zip(files, sizes, strict=True)]
         # two maps of one image's size at a time would do, but thresholds need all of them
-        maps = [upscale(one.anomaly_map, size) for one, size in zip(images, sizes, strict=True)]
+        maps = [upscale(image.anomaly_map, size) for image, size in zip(images, sizes, strict=True)]
         by_kind = au_spro_by_kind(maps, channels, [file.kind for file in files], (LIMIT,))
     except MetricError as error:
         return {}, {"au_spro": str(error)}

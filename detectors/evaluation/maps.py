@@ -1,4 +1,4 @@
-"""Score maps as files, in the layout that MVTec LOCO AD's evaluation reads: `CATEGORY/test/KIND/NAME.tiff`."""
+"""Anomaly maps as files, in the layout that MVTec LOCO AD's evaluation reads: `CATEGORY/test/KIND/NAME.tiff`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,9 +31,9 @@ def write_maps(folder: Path, run: LoadedRun, files: Sequence[LabelledFile], imag
     if len(set(places)) != len(places):
         twice = next(place for place in places if places.count(place) > 1)
         raise InputDataError(f"--maps: two test images are called {twice.stem}, and would have one map: {twice}.")
-    for place, file, one in zip(places, files, images, strict=True):
+    for place, file, image in zip(places, files, images, strict=True):
         write_bytes(
             place,
-            cv2.imencode(".tiff", upscale(run.preprocessing.whole(one.anomaly_map), image_size(file.path)))[1].tobytes(),
+            cv2.imencode(".tiff", upscale(run.preprocessing.whole(image.anomaly_map), image_size(file.path)))[1].tobytes(),
             synced=False,
         )

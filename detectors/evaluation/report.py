@@ -43,7 +43,7 @@ figcaption { color: var(--faint); font-size: 13px; overflow-wrap: anywhere; max-
 
 
 Explain = Callable[[Image], Mapping[str, Image]]
-"""Pictures of what lies between an image and its score map, by name."""
+"""Pictures of what lies between an image and its anomaly map, by name."""
 
 
 def write_report(
@@ -57,7 +57,7 @@ def write_report(
         title: its heading.
         facts: what a reader must know, by name.
         stamp: a warning above everything else, such as that the numbers were selected on the test split.
-        explain: asked about each image that is shown; its pictures stand between the image and the score map.
+        explain: asked about each image that is shown; its pictures stand between the image and the anomaly map.
 
     Raises:
         StorageError: it cannot be written.
@@ -67,10 +67,10 @@ def write_report(
         parts.append(f'<p class="stamp">{_text(stamp)}</p>')
     parts += [_table(list(facts.items())), "<h2>Metrics</h2>", _metrics(evaluation)]
     curves = [_histogram(evaluation), _roc(evaluation), _pro(evaluation)]
-    parts.append('<p class="curves">' + "".join(_img(one, "") for one in curves if one) + "</p>")
+    parts.append('<p class="curves">' + "".join(_img(curve, "") for curve in curves if curve) + "</p>")
     parts += ["<h2>By kind of image</h2>", _kinds(evaluation)]
     for heading, images in _chosen(evaluation):
-        figures = "".join(_figure(one, evaluation, explain) for one in images)
+        figures = "".join(_figure(image, evaluation, explain) for image in images)
         parts.append(f'<h2>{_text(heading)}</h2><div class="images">{figures}</div>')
     parts.append("<p>Outlines: white what the detector marks, green the truth.</p>")
     page = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -82,9 +82,11 @@ def write_report(
 
 def _chosen(evaluation: Evaluation) -> list[tuple[str, list[ScoredImage]]]:
     """The images worth looking at, under their headings."""
-    normal = sorted((one for one in evaluation.images if one.label == 0), key=lambda one: -one.score)
-    anomalies = sorted((one for one in evaluation.images if one.label == 1), key=lambda one: one.score)
-    unknown = sorted((one for one in evaluation.images if one.label is None), key=lambda one: -one.score)
+    ascending = sorted(evaluation.images, key=lambda image: image.score)
+    descending = sorted(evaluation.images, key=lambda image: -image.score)
+    normal = [image for image in descending if image.label == 0]
+    anomalies = [image for image in ascending if image.label == 1]
+    unknown = [image for image in descending if image.label is None]
     groups = [
         ("Normal images with the highest scores", normal[:_SHOWN]),
         ("Anomalies with the lowest scores", anomalies[:_SHOWN]),
@@ -105,32 +107,32 @@ def _metrics(evaluation: Evaluation) -> str:
 
 def _kinds(evaluation: Evaluation) -> str:
     rows = []
-    for kind in sorted({one.kind for one in evaluation.images}, key=lambda kind: (kind != "good", kind)):
-        own = [one for one in evaluation.images if one.kind == kind]
-        called = "" if evaluation.thresholds is None else f"{sum(one.score > evaluation.thresholds.image for one in own)}"
-        rows.append((kind, str(len(own)), f"{np.mean([one.score for one in own]):.4f}", called))
+    for kind in sorted({image.kind for image in evaluation.images}, key=lambda kind: (kind != "good", kind)):
+        scores = [image.score for image in evaluation.images if image.kind == kind]
+        called = "" if evaluation.thresholds is None else f"{sum(score > evaluation.thresholds.image for score in scores)}"
+        rows.append((kind, str(len(scores)), f"{np.mean(scores):.4f}", called))
     return _table(rows, ("kind", "images", "mean score", "called anomalous"))
 
 
-def _figure(one: ScoredImage, evaluation: Evaluation, explain: Explain | None) -> str:
+def _figure(scored: ScoredImage, evaluation: Evaluation, explain: Explain | None) -> str:
     thresholds = thresholds_of(evaluation)
     threshold = None if evaluation.thresholds is None else thresholds.pixel
-    picture = overlay(one.image, one.anomaly_map, *display_range(thresholds), threshold, one.mask)
-    caption = f"{one.name}: {one.kind}, score {one.score:.4f}"
-    between = explain(one.image) if explain is not None else {}
-    shown = " ".join(_img(_png(_fit(each)), caption) for each in (one.image, *between.values(), picture))
+    picture = overlay(scored.image, scored.anomaly_map, *display_range(thresholds), threshold, scored.mask)
+    caption = f"{scored.name}: {scored.kind}, score {scored.score:.4f}"
+    between = explain(scored.image) if explain is not None else {}
+    shown = " ".join(_img(_png(_fit(each)), caption) for each in (scored.image, *between.values(), picture))
     caption += f" (image, {', '.join(between)}, scores)" if between else ""
     return f"<figure><div>{shown}</div><figcaption>{_text(caption)}</figcaption></figure>"
 
 
 def _histogram(evaluation: Evaluation) -> bytes | None:
     def draw(axes: Any) -> None:
-        scores = [one.score for one in evaluation.images]
+        scores = [image.score for image in evaluation.images]
         edges = np.linspace(min(scores), max(scores) if max(scores) > min(scores) else min(scores) + 1, 31)
         for label, name, colour in ((0, "normal", _NORMAL), (1, "anomaly", _ANOMALY), (None, "unknown", "#71717a")):
-            own = [one.score for one in evaluation.images if one.label == label]
-            if own:
-                axes.hist(own, edges, alpha=0.6, color=colour, label=name)
+            chosen = [image.score for image in evaluation.images if image.label == label]
+            if chosen:
+                axes.hist(chosen, edges, alpha=0.6, color=colour, label=name)
         if evaluation.thresholds is not None:
             axes.axvline(evaluation.thresholds.image, color="black", lw=1, ls="--", label="threshold")
         axes.set(xlabel="image score", ylabel="images")
@@ -141,11 +143,11 @@ def _histogram(evaluation: Evaluation) -> bytes | None:
 
 def _roc(evaluation: Evaluation) -> bytes | None:
     curves = []
-    known = [one for one in evaluation.images if one.label is not None]
-    masked = [one for one in known if one.mask is not None]
+    known = [image for image in evaluation.images if image.label is not None]
+    masked = [image for image in known if image.mask is not None]
     for name, labels, scores in (
-        ("images", np.array([one.label for one in known]), np.array([one.score for one in known])),
-        ("pixels", _flat([one.mask for one in masked]), _flat([one.anomaly_map for one in masked])),
+        ("images", np.array([image.label for image in known]), np.array([image.score for image in known])),
+        ("pixels", _flat([image.mask for image in masked]), _flat([image.anomaly_map for image in masked])),
     ):
         try:
             curves.append((name, *roc_curve(labels, scores)))
@@ -163,7 +165,7 @@ def _roc(evaluation: Evaluation) -> bytes | None:
 
 
 def _pro(evaluation: Evaluation) -> bytes | None:
-    masked = [(one.anomaly_map, one.mask) for one in evaluation.images if one.mask is not None]
+    masked = [(image.anomaly_map, image.mask) for image in evaluation.images if image.mask is not None]
     try:
         rates, overlaps = pro_curve([anomaly_map for anomaly_map, _ in masked], [mask for _, mask in masked])
     except MetricError:
@@ -189,7 +191,7 @@ def _plot(draw: Callable[[Any], None]) -> bytes:
 
 
 def _flat(arrays: Sequence[Any]) -> Any:
-    return np.concatenate([one.ravel() for one in arrays]) if arrays else np.zeros(0)
+    return np.concatenate([array.ravel() for array in arrays]) if arrays else np.zeros(0)
 
 
 def _fit(picture: Image) -> Image:

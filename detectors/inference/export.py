@@ -67,10 +67,10 @@ def export_onnx(run: LoadedRun, path: Path) -> float:
         session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         maps, scores = session.run(None, {"image": images[:1].numpy()})
         with torch.inference_mode():
-            wanted_maps, wanted_scores = model(images[:1])
+            torch_maps, torch_scores = model(images[:1])
         difference = max(
-            float((torch.from_numpy(maps) - wanted_maps).abs().max()),
-            float((torch.from_numpy(scores) - wanted_scores).abs().max()),
+            float((torch.from_numpy(maps) - torch_maps).abs().max()),
+            float((torch.from_numpy(scores) - torch_scores).abs().max()),
         )
         if difference > _TOLERANCE:
             raise UsageError(f"ONNX Runtime's scores differ from PyTorch's by {difference:.1e}: {path} was not written.")

@@ -1,12 +1,14 @@
 """A finished run as a detector that scores images."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from detectors.catalog import implementation
+from detectors.catalog import find_detector
+from detectors.contract import AnyDetector, DetectorSettings
 from detectors.data.backbones import RANDOM, backbone_for
 from detectors.data.preprocessing import Preprocessing
 from detectors.results import Thresholds
@@ -14,15 +16,17 @@ from detectors.runs import read_config
 from synthgen.errors import IntegrityError, UsageError
 from synthgen.runs.devices import Compute
 from synthgen.runs.folder import MODEL, load_tensors
+from synthgen.samples import Image
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class LoadedRun:
     """A trained detector.
 
     Attributes:
         path: its run folder.
         config: the run's configuration.
+        detector, settings: what it is of, and how it is set.
         model: takes (B, 3, H, W) float RGB images of values 0 to 255, gives score maps (B, H, W) and scores (B,).
         preprocessing: how files become its pixels.
         thresholds: what its scores mean.
@@ -32,11 +36,22 @@ class LoadedRun:
 
     path: Path
     config: dict[str, Any]
+    detector: AnyDetector
+    settings: DetectorSettings
     model: nn.Module
     preprocessing: Preprocessing
     thresholds: Thresholds
     epoch: int
     seconds: float
+
+    @property
+    def variant(self) -> str:
+        """In a word, how its anomalies came about."""
+        return self.detector.variant(self.settings)
+
+    def explained(self, image: Image) -> Mapping[str, Image]:
+        """Pictures of what lies between an image, as the network sees it, and its anomaly map, by name."""
+        return self.detector.explained(self.model, image)
 
 
 def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
@@ -54,14 +69,14 @@ def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
     """
     config = read_config(path)
     try:
-        detector = implementation(config["detector"])
+        detector = find_detector(config["detector"])
         settings = detector.parse(config["settings"])
         preprocessing = Preprocessing.from_json(config["preprocessing"])
         trained_with = config["backbone_sha256"]
     except (KeyError, TypeError, ValueError) as error:
         raise IntegrityError(f"{path}: its configuration is damaged ({error}). Train again.") from error
     weights = weights or config.get("weights") or (RANDOM if trained_with == RANDOM else None)
-    backbone = backbone_for(settings, weights)
+    backbone = backbone_for(detector.backbone_of(settings), weights)
     if backbone is not None and backbone.weights_sha256 != trained_with:
         raise UsageError(
             f"{path} was trained with backbone weights of sha256 {trained_with[:16]}..., "
@@ -72,7 +87,15 @@ def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
     try:
         detector.load_state(model, {name: value.to(compute.device) for name, value in tensors.items()})
         return LoadedRun(
-            path, config, model, preprocessing, Thresholds(**state["thresholds"]), state["epoch"], state["seconds"]
+            path=path,
+            config=config,
+            detector=detector,
+            settings=settings,
+            model=model,
+            preprocessing=preprocessing,
+            thresholds=Thresholds(**state["thresholds"]),
+            epoch=state["epoch"],
+            seconds=state["seconds"],
         )
     except (RuntimeError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path / MODEL}: not the model of this run. Train again.") from error

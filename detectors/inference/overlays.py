@@ -1,4 +1,4 @@
-"""Score maps to look at: heat over the image, what is called anomalous outlined, the truth outlined beside it."""
+"""Anomaly maps to look at: heat over the image, what is called anomalous outlined, the truth outlined beside it."""
 
 import cv2
 import numpy as np
@@ -12,7 +12,7 @@ _OPACITY = 0.65
 
 
 def heatmap(anomaly_map: AnomalyMap, low: float, high: float) -> Image:
-    """Colours of a score map: dark at `low` and below, bright at `high` and above. (H, W, 3) uint8 RGB."""
+    """Colours of an anomaly map: dark at `low` and below, bright at `high` and above. (H, W, 3) uint8 RGB."""
     colours = cv2.applyColorMap((255 * _heat(anomaly_map, low, high)).astype(np.uint8), cv2.COLORMAP_INFERNO)
     return np.asarray(cv2.cvtColor(colours, cv2.COLOR_BGR2RGB), np.uint8)
 
@@ -50,7 +50,7 @@ def prediction_mask(anomaly_map: AnomalyMap, threshold: float) -> Mask:
 
 
 def upscale(anomaly_map: AnomalyMap, size: Size) -> AnomalyMap:
-    """A score map at another (height, width), bilinear."""
+    """An anomaly map at another (height, width), bilinear."""
     return np.asarray(cv2.resize(anomaly_map, (size[1], size[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
@@ -63,9 +63,9 @@ def thresholds_of(evaluation: Evaluation) -> Thresholds:
     """The evaluation's thresholds; where nobody knows them, something to draw by."""
     if evaluation.thresholds is not None:
         return evaluation.thresholds
-    normal = [one for one in evaluation.images if one.label == 0] or list(evaluation.images)
-    usual = float(np.median([np.median(one.anomaly_map) for one in normal]))
-    highest = max(float(one.anomaly_map.max()) for one in evaluation.images)
+    normal = [image for image in evaluation.images if image.label == 0] or list(evaluation.images)
+    usual = float(np.median([np.median(image.anomaly_map) for image in normal]))
+    highest = max(float(image.anomaly_map.max()) for image in evaluation.images)
     return Thresholds(float("inf"), (usual + highest) / 2, usual)
 
 

@@ -51,18 +51,18 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     Raises:
         InputDataError: a path does not exist, or there is no image.
     """
-    found: list[Path] = []
+    images: list[Path] = []
     for path in paths:
         if path.is_file():
-            found.append(path)
+            images.append(path)
         elif path.is_dir():
-            folders = sorted([path, *(one for one in path.rglob("*") if one.is_dir())])
-            found += [file for folder in folders for file in image_files(folder)]
+            folders = sorted([path, *(inner for inner in path.rglob("*") if inner.is_dir())])
+            images += [file for folder in folders for file in image_files(folder)]
         else:
             raise InputDataError(f"{path}: there is no such file or folder.")
-    if not found:
+    if not images:
         raise InputDataError(f"{', '.join(map(str, paths))}: no images there.")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(images))
 
 
 def predict(
@@ -105,13 +105,15 @@ def predict(
         raise storage_error(out, error) from error
     for number, (_, anomaly_map, score) in enumerate(score_pixels(run.model, pixels(), compute, batch)):
         file = readable[number]
-        predictions.append(_one(run, file, names[file], anomaly_map, score, out if pictures else None))
+        predictions.append(_prediction(run, file, names[file], anomaly_map, score, out if pictures else None))
     write_text(out / "scores.csv", _csv(predictions))
-    write_text(out / "scores.json", json.dumps([asdict(one) for one in predictions], indent=1, ensure_ascii=False) + "\n")
+    write_text(
+        out / "scores.json", json.dumps([asdict(prediction) for prediction in predictions], indent=1, ensure_ascii=False) + "\n"
+    )
     return predictions, problems
 
 
-def _one(run: LoadedRun, file: Path, name: str, anomaly_map: AnomalyMap, score: float, out: Path | None) -> Prediction:
+def _prediction(run: LoadedRun, file: Path, name: str, anomaly_map: AnomalyMap, score: float, out: Path | None) -> Prediction:
     threshold, pixel = run.thresholds.image, run.thresholds.pixel
     area = float((anomaly_map > pixel).mean())
     result = Prediction(str(file), score, threshold, score > threshold, area)
@@ -140,7 +142,7 @@ def _csv(predictions: Sequence[Prediction]) -> str:
     stream = io.StringIO()
     writer = csv.DictWriter(stream, list(Prediction.__dataclass_fields__), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(one) for one in predictions)
+    writer.writerows(asdict(prediction) for prediction in predictions)
     return stream.getvalue()
 
 

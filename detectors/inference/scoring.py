@@ -2,21 +2,22 @@
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from detectors.results import AnomalyMap
 from synthgen.runs.devices import Compute, memory_errors
+from synthgen.samples import Image
 
 BATCH = 8
 """Images at a time, unless somebody says otherwise."""
 
 
 def score_pixels(
-    model: nn.Module, images: Iterable[np.ndarray[Any, Any]], compute: Compute, batch: int = BATCH
-) -> Iterator[tuple[Any, Any, float]]:
+    model: nn.Module, images: Iterable[Image], compute: Compute, batch: int = BATCH
+) -> Iterator[tuple[Image, AnomalyMap, float]]:
     """Score images.
 
     Args:
@@ -26,13 +27,13 @@ def score_pixels(
         batch: images at a time.
 
     Yields:
-        Each image, its score map (S, S) float32, and its score.
+        Each image, its anomaly map (S, S) float32, and its score.
     """
     model.eval()
     remaining = iter(images)
-    while some := list(islice(remaining, batch)):
+    while pixels := list(islice(remaining, batch)):
         with torch.inference_mode(), compute.autocast(), memory_errors("while scoring"):
-            stacked = torch.from_numpy(np.stack(some)).to(compute.device, non_blocking=True)
+            stacked = torch.from_numpy(np.stack(pixels)).to(compute.device, non_blocking=True)
             maps, scores = model(stacked.permute(0, 3, 1, 2).float())
             maps, scores = maps.float().cpu().numpy(), scores.float().cpu().tolist()
-        yield from zip(some, maps, scores, strict=True)
+        yield from zip(pixels, maps, scores, strict=True)

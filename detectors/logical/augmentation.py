@@ -4,31 +4,31 @@ import torch
 from torch import Tensor
 
 from detectors.logical.config import LogicalConfig
-from detectors.logical.losses import Wanted
+from detectors.logical.losses import Targets
 from synthgen.edges.warping import warp, warp_grid
 
 
-def augmented(inputs: Tensor, wanted: Wanted, config: LogicalConfig, random: torch.Generator) -> tuple[Tensor, Wanted]:
+def augmented(inputs: Tensor, targets: Targets, config: LogicalConfig, random: torch.Generator) -> tuple[Tensor, Targets]:
     """A batch whose images vary; the same as it was where the settings ask for nothing.
 
     Just noticeable differences follow warps, but are not worked out anew for other colours.
 
     Args:
         inputs: (B, 3, H, W) float32 RGB, 0 to 1.
-        wanted: their targets.
+        targets: their targets.
         config: how much.
         random: on the CPU.
     """
     if config.jitter or config.hue_jitter:
-        both = torch.stack([inputs, wanted.image], 1)
+        both = torch.stack([inputs, targets.image], 1)
         both = jittered(both, config.jitter, config.hue_jitter, random)
-        inputs, wanted = both[:, 0], Wanted(both[:, 1], wanted.jnd, wanted.edges, wanted.masks)
+        inputs, targets = both[:, 0], Targets(both[:, 1], targets.jnd, targets.edges, targets.masks)
     if config.warp:
         grid = warp_grid(len(inputs), (inputs.shape[2], inputs.shape[3]), config.warp, random)
-        planes = torch.cat([inputs, wanted.image, wanted.jnd, wanted.edges, wanted.masks[:, None].to(inputs.dtype)], 1)
+        planes = torch.cat([inputs, targets.image, targets.jnd, targets.edges, targets.masks[:, None].to(inputs.dtype)], 1)
         inputs, image, jnd, edges, masks = warp(planes, grid).split((3, 3, 1, 1, 1), 1)  # type: ignore[no-untyped-call]
-        wanted = Wanted(image, jnd, edges, masks[:, 0] > 0.5)
-    return inputs.contiguous(memory_format=torch.channels_last), wanted
+        targets = Targets(image, jnd, edges, masks[:, 0] > 0.5)
+    return inputs.contiguous(memory_format=torch.channels_last), targets
 
 
 def jittered(pictures: Tensor, amount: float, hue: float, random: torch.Generator) -> Tensor:
@@ -42,7 +42,7 @@ def jittered(pictures: Tensor, amount: float, hue: float, random: torch.Generato
     """
     factors = 1 + amount * (2 * torch.rand(3, len(pictures), generator=random) - 1)
     turns = hue * (2 * torch.rand(len(pictures), generator=random) - 1)
-    brightness, contrast, saturation = (one.to(pictures)[:, None, None, None, None] for one in factors)
+    brightness, contrast, saturation = (factor.to(pictures)[:, None, None, None, None] for factor in factors)
     pictures = (pictures * brightness).clamp(0, 1)
     middle = _gray(pictures[:, -1:]).mean((2, 3, 4), keepdim=True)
     pictures = (middle + (pictures - middle) * contrast).clamp(0, 1)

@@ -1,10 +1,12 @@
 """What the LogicAL localizer can be told, and its presets: one network in four sizes."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from detectors.training.settings import preset_values, validated
+from detectors.contract import DetectorSettings
+from detectors.training.settings import Presets, preset_values, validated
 from synthgen.errors import UsageError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -13,7 +15,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=100)]
 
 
-class LogicalConfig(BaseModel):
+class LogicalConfig(DetectorSettings):
     """Settings of LogicAL's localizer (Zhao, 2024), whose networks follow OmniAL (Zhao, 2023).
 
     Attributes:
@@ -38,8 +40,6 @@ class LogicalConfig(BaseModel):
         pool: side of the windows, in pixels, an odd number, whose largest mean score is an image's score (DRAEM: 21).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     size: tuple[Side, Side] = (256, 256)
     epochs: Positive = 300
     batch_size: Annotated[int, Field(ge=2)] = 15
@@ -58,26 +58,21 @@ class LogicalConfig(BaseModel):
     warp: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     pool: Positive = 21
 
-    @property
-    def resized(self) -> tuple[int, int]:
-        """(height, width) that an image is resized to: nothing is cropped."""
-        return self.size
 
-
-_VARIED = {"jitter": 0.05, "warp": 0.02}
-PRESETS: dict[str, dict[str, Any]] = {
+_VARIED: Mapping[str, object] = {"jitter": 0.05, "warp": 0.02}
+PRESETS: Presets = {
     "paper": {},
     "medium": {**_VARIED, "rec_width": 64, "seg_width": 32},
     "small": {**_VARIED, "rec_width": 32, "seg_width": 16},
     "cpu": {**_VARIED, "rec_width": 16, "seg_width": 8, "size": (128, 128), "batch_size": 8, "learning_rate": 1e-3, "pool": 11},
 }
-_OF_DATASET: dict[str, dict[str, Any]] = {
+_OF_DATASET: Mapping[str, Mapping[str, object]] = {
     "visa": {"jitter": 0.1, "hue_jitter": 0.02},
     "madsim": {"warp": 0.05},
 }
 
 
-def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any]) -> LogicalConfig:
+def make_config(preset: str, dataset: str, category: str, changes: Mapping[str, object]) -> LogicalConfig:
     """A preset with changes.
 
     Args:
@@ -89,9 +84,9 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
     Raises:
         UsageError: no such preset or field, or a value that makes no sense.
     """
-    values = preset_values("logical", LogicalConfig, PRESETS, preset, changes) | _OF_DATASET.get(dataset, {}) | changes
-    if isinstance(values.get("size"), int):
-        values["size"] = (values["size"], values["size"])
+    values = preset_values("logical", LogicalConfig, PRESETS, preset, {**_OF_DATASET.get(dataset, {}), **changes})
+    if isinstance(side := values.get("size"), int):
+        values["size"] = (side, side)
     config = validated(LogicalConfig, values)
     if config.edge_low > config.edge_high:
         raise UsageError(f"edge_low {config.edge_low} is larger than edge_high {config.edge_high}.")

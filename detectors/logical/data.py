@@ -6,25 +6,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from detectors.contract import TrainingOptions
 from detectors.data.held_out import HeldOutImage, held_out
 from detectors.data.training_data import TrainingData
 from detectors.logical.config import LogicalConfig
 from detectors.logical.jnd import VERSION, jnd_map, normalised
 from detectors.logical.model import LogicAL
-from detectors.training.options import Options
 from synthgen import cache
 from synthgen.anomalies.edge_edit import redrawn
 from synthgen.anomalies.registry import TYPES
 from synthgen.edges.detector import make_detector
 from synthgen.errors import InputDataError
-from synthgen.runs.devices import Compute
 from synthgen.runs.steps import generator, order
 from synthgen.samples import Box, Image, Mask, NormalImage
 
@@ -53,7 +51,7 @@ class Patch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Prepared:
+class LogicalData:
     """A category's training data.
 
     Attributes:
@@ -72,7 +70,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class StepImages:
     """A step's images, on the CPU, as bytes.
 
     Attributes:
@@ -87,53 +85,53 @@ class Batch:
 
 
 @contextmanager
-def prepared(model: LogicAL, data: TrainingData, compute: Compute, options: Options, folder: Path) -> Iterator[Prepared]:
+def prepare(model: LogicAL, data: TrainingData, options: TrainingOptions, folder: Path) -> Iterator[LogicalData]:
     """Work out targets and anomalies of a category's images; targets come from the cache if they are known.
 
     Args:
         model: not needed.
         data: the category.
-        compute: where edges are found.
-        options: which edges, and the edge generator.
+        options: where edges are found, and which, and the edge generator.
         folder: not needed.
 
     Raises:
         InputDataError: there are no anomalies to learn from.
     """
     originals = list(data.normals)
-    normals = [replace(one, pixels=data.preprocessing.fit(one.pixels)) for one in originals]
+    normals = [replace(normal, pixels=data.preprocessing.fit(normal.pixels)) for normal in originals]
     patches = _patches(data, originals, normals, options)
     if not patches:
         raise InputDataError(
             f"{data.dataset}/{data.category}: no anomaly could be made of its training images; `synthgen plan` and a small "
             "`synthgen build` say why."
         )
-    edges = edge_targets(normals, options.pidinet, str(compute.device))
-    yield Prepared(
-        np.stack([one.pixels for one in normals]), np.stack(jnd_targets(normals)), np.stack(edges), patches, held_out(data)
-    )
+    edges = edge_targets(normals, options.pidinet, str(options.compute.device))
+    yield LogicalData(
+        np.stack([normal.pixels for normal in normals]), np.stack(jnd_targets(normals)), np.stack(edges), patches,
+        held_out(data),
+    )  # fmt: skip
 
 
 def jnd_targets(normals: Sequence[NormalImage]) -> list[Plane]:
     """Just noticeable differences, 20 gray levels and more as 255."""
 
-    def one(normal: NormalImage) -> Plane:
+    def work_out(normal: NormalImage) -> Plane:
         return np.rint(255 * normalised(jnd_map(normal.pixels))).astype(np.uint8)
 
     with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda normal: _known("jnd", str(VERSION), normal, one), normals))
+        return list(pool.map(lambda normal: _known("jnd", str(VERSION), normal, work_out), normals))
 
 
 def edge_targets(normals: Sequence[NormalImage], pidinet: Path | None, device: str) -> list[Plane]:
     """Strengths of edges: PiDiNet's first side output, or gradients' without its weights."""
     detector = make_detector(pidinet, device)
 
-    def one(normal: NormalImage) -> Plane:
+    def work_out(normal: NormalImage) -> Plane:
         (edges,) = detector.detect([normal.pixels])
         return np.asarray(255 - edges.fine, np.uint8)
 
     key = f"{detector.name}-{detector.sha256}-{device.partition(':')[0]}"
-    return [_known("edge-targets", key, normal, one) for normal in normals]
+    return [_known("edge-targets", key, normal, work_out) for normal in normals]
 
 
 def _known(kind: str, key: str, normal: NormalImage, make: Callable[[NormalImage], Plane]) -> Plane:
@@ -148,17 +146,17 @@ def _known(kind: str, key: str, normal: NormalImage, make: Callable[[NormalImage
 
 
 def _patches(
-    data: TrainingData, originals: Sequence[NormalImage], normals: Sequence[NormalImage], options: Options
+    data: TrainingData, originals: Sequence[NormalImage], normals: Sequence[NormalImage], options: TrainingOptions
 ) -> tuple[Patch, ...]:
     """What each accepted anomaly changes, with its place redrawn where the generator has drawn it."""
     patches: list[Patch] = []
-    fit, tools = data.preprocessing.fit, options.edge_tools
+    fit, assets = data.preprocessing.fit, options.edge_assets
     for number, group in groupby(zip(data.learned_of, data.learned, strict=True), lambda pair: pair[0]):
         samples = [sample for _, sample in group if sample.label]
         unedited = {id(sample): sample.generated for sample in samples}
-        if tools is not None:  # what the generator leaves behind where it edits nothing
-            put_in = [one for one in samples if one.generated is None and TYPES[one.spec.type].edits_edges]
-            redraws = redrawn(originals[number], [one.mask for one in put_in], tools) if put_in else []
+        if assets is not None:  # what the generator leaves behind where it edits nothing
+            put_in = [sample for sample in samples if sample.generated is None and TYPES[sample.spec.type].edits_edges]
+            redraws = redrawn(originals[number], [sample.mask for sample in put_in], assets) if put_in else []
             unedited |= {id(sample): image for sample, image in zip(put_in, redraws, strict=True)}
         for sample in samples:
             generated, mask = unedited[id(sample)], data.preprocessing.fit_mask(sample.mask)
@@ -170,8 +168,8 @@ def _patches(
 
 def _patch(number: int, before: Image, after: Image, mask: Mask, generated: Image | None) -> Patch:
     y0, x0, y1, x1 = box = _box((after != before).any(-1) | (mask > 0))
-    own = None if generated is None else generated[y0:y1, x0:x1].copy()
-    return Patch(number, box, after[y0:y1, x0:x1].copy(), mask[y0:y1, x0:x1].copy(), own)
+    redraw = None if generated is None else generated[y0:y1, x0:x1].copy()
+    return Patch(number, box, after[y0:y1, x0:x1].copy(), mask[y0:y1, x0:x1].copy(), redraw)
 
 
 def _box(marked: NDArray[np.bool_]) -> Box:
@@ -179,7 +177,7 @@ def _box(marked: NDArray[np.bool_]) -> Box:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def batches(data: Prepared, config: LogicalConfig, seed: int, epoch: int) -> Iterator[Batch]:
+def batches(data: LogicalData, config: LogicalConfig, seed: int, epoch: int) -> Iterator[StepImages]:
     """The steps of an epoch: each normal image once, as it is, with an anomaly, or with a place redrawn (Zhao, 2024).
 
     The paper does not say how a batch is mixed. Without images that show the generator's texture and no anomaly, the texture
@@ -201,7 +199,7 @@ def batches(data: Prepared, config: LogicalConfig, seed: int, epoch: int) -> Ite
             for k, row in enumerate(rows.tolist())
         ]
         inputs, masks, numbers = zip(*items, strict=True)
-        yield Batch(torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(masks)), torch.tensor(numbers))
+        yield StepImages(torch.from_numpy(np.stack(inputs)), torch.from_numpy(np.stack(masks)), torch.tensor(numbers))
 
 
 Item = tuple[Image, Mask, int]
@@ -211,7 +209,7 @@ Item = tuple[Image, Mask, int]
 class _Choice:
     """Draws the inputs of an epoch."""
 
-    def __init__(self, data: Prepared, random: torch.Generator) -> None:
+    def __init__(self, data: LogicalData, random: torch.Generator) -> None:
         self.data, self.random = data, random
         self.of: dict[int, list[Patch]] = {}
         for patch in data.patches:
@@ -232,10 +230,11 @@ class _Choice:
 
     def redrawn(self, row: int) -> Item:
         """The image, drawn by the generator where one of its anomalies would be."""
-        own = [patch for patch in self.of.get(row, ()) if patch.generated is not None]
-        if not own and not self.redrawable:
+        of_image = [patch for patch in self.of.get(row, ()) if patch.generated is not None]
+        if not of_image and not self.redrawable:
             return self.normal(row)
-        patch = self._any(own or self.redrawable)
+        patch = self._any(of_image or self.redrawable)
+        assert patch.generated is not None
         image, mask, row = self.normal(patch.normal)
         return _with(image, patch.box, patch.generated), mask, row
 
@@ -243,7 +242,7 @@ class _Choice:
         return patches[int(torch.randint(len(patches), (), generator=self.random))]
 
 
-def _with(image: Image, box: Box, part: Any) -> Image:
+def _with(image: Image, box: Box, part: Image) -> Image:
     y0, x0, y1, x1 = box
     changed = image.copy()
     changed[y0:y1, x0:x1] = part

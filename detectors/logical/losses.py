@@ -21,14 +21,14 @@ _NEGATIVES = 1.1  # weight of pixels without edges, beside that by their share (
 _FOCUS = 2
 
 
-def similarity(one: Tensor, other: Tensor) -> Tensor:
+def similarity(first: Tensor, second: Tensor) -> Tensor:
     """(B, C, H, W) structural similarity of values that span 0 to 1: a Gaussian window of 11, zeros beyond the border.
 
     Args:
-        one: (B, C, H, W) float.
-        other: likewise.
+        first: (B, C, H, W) float.
+        second: likewise.
     """
-    both = torch.cat([one, other, one * one, other * other, one * other], 1)
+    both = torch.cat([first, second, first * first, second * second, first * second], 1)
     mean_a, mean_b, square_a, square_b, product = _smooth(both).chunk(5, 1)
     variance_a, variance_b, covariance = square_a - mean_a**2, square_b - mean_b**2, product - mean_a * mean_b
     same = (2 * mean_a * mean_b + _C1) * (2 * covariance + _C2)
@@ -99,7 +99,7 @@ NAMES = ("loss", "loss_image", "loss_jnd", "loss_edge", "loss_mask")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Wanted:
+class Targets:
     """What the networks should make of a batch.
 
     Attributes:
@@ -115,13 +115,13 @@ class Wanted:
     masks: Tensor
 
 
-def losses(made: Reconstructed, logits: Tensor, wanted: Wanted, config: LogicalConfig) -> Terms:
+def losses(made: Reconstructed, logits: Tensor, targets: Targets, config: LogicalConfig) -> Terms:
     """All of Eq. 2: of what the reconstruction made, and of the (B, 2, H, W) logits of the localization."""
     with torch.autocast(logits.device.type, enabled=False):
-        image = likeness_loss(made.image.float(), wanted.image)
-        jnd = likeness_loss(made.jnd.float(), wanted.jnd)
-        edge = edge_loss(made.edges.float(), wanted.edges, config.edge_low, config.edge_high)
-        mask = focal_loss(logits.float(), wanted.masks)
+        image = likeness_loss(made.image.float(), targets.image)
+        jnd = likeness_loss(made.jnd.float(), targets.jnd)
+        edge = edge_loss(made.edges.float(), targets.edges, config.edge_low, config.edge_high)
+        mask = focal_loss(logits.float(), targets.masks)
         total = image + config.jnd_weight * jnd + config.edge_weight * edge + mask
     return Terms(image, jnd, edge, mask, total)
 

@@ -1,4 +1,4 @@
-"""LogicAL's localizer as a whole: images in, score maps and image scores out. It needs no edge detector and no generator."""
+"""LogicAL's localizer as a whole: images in, anomaly maps and image scores out. It needs no edge detector and no generator."""
 
 from collections.abc import Mapping
 
@@ -35,7 +35,7 @@ class LogicAL(nn.Module):
             images: (B, 3, H, W) float RGB, 0 to 255; sides are multiples of 32.
 
         Returns:
-            Score maps (B, H, W) float, 0 to 1, and image scores (B,) float; larger is more anomalous.
+            Anomaly maps (B, H, W) float, 0 to 1, and image scores (B,) float; larger is more anomalous.
         """
         _, logits = self.both(images / 255)
         with torch.autocast(logits.device.type, enabled=False):
@@ -54,7 +54,7 @@ def pooled(maps: Tensor, pool: int) -> Tensor:
 
 
 def explained(model: LogicAL, image: Image) -> Mapping[str, Image]:
-    """What lies between an image and its score map, to look at.
+    """What lies between an image and its anomaly map, to look at.
 
     Args:
         model: the detector.

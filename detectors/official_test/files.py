@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from detectors.official_test.guard import check_closed_to_training
+from detectors.official_test.guard import check_open
 from detectors.official_test.pairing import pair_masks
 from synthgen.datasets import DatasetInfo, dataset_info, resolve_root
 from synthgen.datasets.listing import image_files, is_folder, printable, subfolders
@@ -52,12 +52,12 @@ def open_test_split(dataset: str, root: Path | None, category: str) -> tuple[Lab
         The images, in code point order of their names.
 
     Raises:
-        TestSplitError: during training.
+        ClosedSplitError: during training.
         UsageError: an unknown dataset, or a rendered category that has no test split.
         InputDataError: no such folder or category, another layout, no test images, or masks of which it is not clear which
             image they belong to.
     """
-    check_closed_to_training()
+    check_open()
     info = dataset_info(dataset)
     folder = resolve_root(dataset, root)
     if folder is None:

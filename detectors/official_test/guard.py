@@ -11,14 +11,12 @@ _lock = threading.Lock()
 _running = 0
 
 
-class TestSplitError(UsageError):
+class ClosedSplitError(UsageError):
     """Something asked for the test split during training."""
-
-    __test__ = False  # pytest need not look into it
 
 
 @contextmanager
-def training() -> Iterator[None]:
+def closed() -> Iterator[None]:
     """While this is active, anywhere in the process, the test split cannot be opened. May be nested."""
     global _running
     with _lock:
@@ -30,14 +28,14 @@ def training() -> Iterator[None]:
             _running -= 1
 
 
-def check_closed_to_training() -> None:
-    """Stop whoever wants the test split during training.
+def check_open() -> None:
+    """Stop whoever wants the test split while it is closed.
 
     Raises:
-        TestSplitError: `training` is active.
+        ClosedSplitError: `closed` is active.
     """
     if _running:
-        raise TestSplitError(
+        raise ClosedSplitError(
             "the test split was asked for during training. Training never sees it, not even to choose a model or a threshold: "
             "evaluate the trained model with `detectors eval`."
         )

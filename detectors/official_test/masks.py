@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from detectors.official_test.files import LabelledFile
-from detectors.official_test.guard import check_closed_to_training
+from detectors.official_test.guard import check_open
 from detectors.official_test.resizing import check_rule, resize_mask
 from synthgen.datasets.headers import UnusableImageError, check_bytes, check_file
 from synthgen.datasets.listing import printable
@@ -36,11 +36,11 @@ def read_mask(file: LabelledFile, size: Size, rule: str = "strict") -> Mask | No
         with one that is empty. (By `paper`, a small defect may leave no pixel; that mask is zeros, as it was published.)
 
     Raises:
-        TestSplitError: during training.
+        ClosedSplitError: during training.
         UsageError: an unknown rule.
         InputDataError: a mask cannot be read, or does not have the shape of its image or of the image's other masks.
     """
-    check_closed_to_training()
+    check_open()
     check_rule(rule)
     if file.label == 0:
         return np.zeros(size, np.uint8)

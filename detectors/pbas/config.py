@@ -1,10 +1,12 @@
 """What PBAS can be told, and its two presets: what the paper says, and what the authors' code does."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from detectors.training.settings import preset_values, validated
+from detectors.contract import DetectorSettings
+from detectors.training.settings import Presets, preset_values, validated
 from synthgen.errors import UsageError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -12,7 +14,7 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Decay = Annotated[float, Field(ge=0, le=1)]
 
 
-class PBASConfig(BaseModel):
+class PBASConfig(DetectorSettings):
     """Settings of Progressive Boundary-guided Anomaly Synthesis (Chen et al., 2024).
 
     Where the paper and the authors' code differ, the presets `paper` and `reference` take one side each.
@@ -47,10 +49,8 @@ class PBASConfig(BaseModel):
         projector_decay: `weight_decay` of the projector's Adam (gamma = 1e-5).
         shared_decay: delta of Eq. 10 on the projector as well (paper: 1e-2; code: 0).
         discriminator_decay: `weight_decay` of the discriminator's optimizer (1e-2).
-        smoothing: deviation of the Gaussian over the score map, in pixels (4).
+        smoothing: deviation of the Gaussian over the anomaly map, in pixels (4).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Annotated[int, Field(ge=32, le=2048)] = 288
     crop_from: Annotated[int, Field(ge=32, le=4096)] | None = None
@@ -94,7 +94,8 @@ class PBASConfig(BaseModel):
         return smallest * self.patch**2 * len(self.levels) // 6
 
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: Presets = {
+    "reference": {},
     "paper": {
         "size": 256,
         "epochs": 400,
@@ -105,12 +106,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "discriminator_optimizer": "adam",
         "shared_decay": 1e-2,
     },
-    "reference": {},
 }
 _CROPPED = {"toothbrush", "wood"}
 
 
-def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any]) -> PBASConfig:
+def make_config(preset: str, dataset: str, category: str, changes: Mapping[str, object]) -> PBASConfig:
     """A preset with changes.
 
     Args:
@@ -122,10 +122,10 @@ def make_config(preset: str, dataset: str, category: str, changes: dict[str, Any
     Raises:
         UsageError: no such preset or field, or a value that makes no sense.
     """
-    values = preset_values("pbas", PBASConfig, PRESETS, preset, changes) | changes
-    if preset == "reference" and dataset == "mvtec" and category in _CROPPED and "crop_from" not in changes:
-        values["crop_from"] = values.get("size", PBASConfig.model_fields["size"].default) * 8 // 7
+    values = preset_values("pbas", PBASConfig, PRESETS, preset, changes)
     config = validated(PBASConfig, values)
+    if preset == "reference" and dataset == "mvtec" and category in _CROPPED and "crop_from" not in changes:
+        config = validated(PBASConfig, values | {"crop_from": config.size * 8 // 7})
     if config.resized < config.size:
         raise UsageError(f"crop_from {config.resized} is smaller than size {config.size}.")
     if config.embedding_length % len(config.levels):

@@ -111,14 +111,16 @@ class _BothThroughFirst(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        context: Any, features: Tensor, steps: Tensor, centre: Tensor, index: Tensor, weight: Tensor, bias: Tensor
-    ) -> Tensor:
+    def forward(features: Tensor, steps: Tensor, centre: Tensor, index: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """(2R, width): the layer of (R, E) features, then of the anomalies; `steps` (R, 1) are k, `index` the rows of c."""
-        context.save_for_backward(features, steps, centre, index, weight)
         normal = features @ weight.T
         anomalous = torch.addcmul(normal, normal - (centre @ weight.T)[index], steps)
         return torch.cat([normal, anomalous]).add_(bias)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Keep what the backward pass needs: all but the bias."""
+        context.save_for_backward(*inputs[:5])
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:

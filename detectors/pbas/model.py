@@ -1,4 +1,4 @@
-"""PBAS's parts: the embedding of backbone features, the projector, the centre, the discriminator and the score map."""
+"""PBAS's parts: the embedding of backbone features, the projector, the centre, the discriminator and the anomaly map."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
@@ -107,7 +107,7 @@ class Projector(nn.Linear):
         nn.init.xavier_normal_(self.weight)
 
 
-class Discriminator(nn.Sequential):
+class FeatureDiscriminator(nn.Sequential):
     """How anomalous a feature is (paper, III-E): linear layers with batch norm and leaky ReLU between; gives a logit.
 
     The sigmoid is left to the loss and to the score.
@@ -139,7 +139,7 @@ class Head(nn.Module):
         self.discriminator = (
             None
             if config.synthesis == "none"
-            else Discriminator(length, config.discriminator_layers, config.discriminator_width)
+            else FeatureDiscriminator(length, config.discriminator_layers, config.discriminator_width)
         )
         self.register_buffer("centre", torch.zeros(locations, length))
 
@@ -154,7 +154,7 @@ class Head(nn.Module):
 
 
 class PBAS(nn.Module):
-    """The whole detector: images in, score maps and image scores out (paper, Eqs. 11 and 12)."""
+    """The whole detector: images in, anomaly maps and image scores out (paper, Eqs. 11 and 12)."""
 
     spread: Tensor
 
@@ -171,7 +171,7 @@ class PBAS(nn.Module):
             images: (B, 3, S, S) float RGB, 0 to 255.
 
         Returns:
-            Score maps (B, S, S) float and image scores (B,) float; larger is more anomalous.
+            Anomaly maps (B, S, S) float and image scores (B,) float; larger is more anomalous.
         """
         return self.score(self.features(images))
 
@@ -182,7 +182,7 @@ class PBAS(nn.Module):
         return self.spread_out(self.head(rows).reshape(batch, height, width))
 
     def spread_out(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """From (B, H, W) scores of patches to score maps and image scores: the largest patch, before any smoothing."""
+        """From (B, H, W) scores of patches to anomaly maps and image scores: the largest patch, before any smoothing."""
         with torch.autocast(patches.device.type, enabled=False):  # the last digits of scores are worth keeping
             maps = self.spread @ patches.to(self.spread.dtype) @ self.spread.T
         return maps, patches.flatten(1).amax(1)

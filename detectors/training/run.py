@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,30 +14,28 @@ from queue import Queue
 from typing import Any
 
 import torch
+from torch import nn
 
-from detectors.catalog import implementation
-from detectors.data.backbones import NONE, backbone_for
+from detectors.catalog import find_detector
+from detectors.contract import AnyDetector, DetectorSettings, MeasureTest, TrainingOptions
+from detectors.data.backbones import NONE, RANDOM, backbone_for
 from detectors.data.held_out import of_test_split, scored
 from detectors.data.preprocessing import Preprocessing, as_size
-from detectors.data.training_data import OnTheFly, TrainingData, choose_category, from_dataset, from_shards
+from detectors.data.training_data import OnTheFly, TrainingData, choose_category, from_dataset, from_shards, open_shards
 from detectors.inference.scoring import score_pixels
 from detectors.metrics import all_metrics
-from detectors.official_test import open_test_split, training
-from detectors.runs import SEEN, SPLIT
-from detectors.training.loop import Peek
-from detectors.training.options import Options, facts
+from detectors.official_test import closed, open_test_split
+from detectors.runs import SHEET, SPLIT
 from detectors.training.sheet import write_training_sheet
 from synthgen import __version__
+from synthgen.edges.model import model_file
 from synthgen.errors import UsageError
-from synthgen.runs.devices import Compute
+from synthgen.files import file_sha256
 from synthgen.runs.folder import RunFolder
-
-Say = Callable[[str], None]
-Progress = Callable[[str, int, int, dict[str, float]], None]
-"""Called after each epoch with the run's name, the epoch, their count, and what was measured."""
+from synthgen.terminal.callbacks import OnMessage, OnProgress
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainRequest:
     """What `detectors train` was asked for.
 
@@ -58,7 +56,7 @@ class TrainRequest:
 
     detector: str
     preset: str
-    changes: dict[str, Any]
+    changes: dict[str, object]
     dataset: str | None
     category: str | None
     root: Path | None
@@ -66,13 +64,13 @@ class TrainRequest:
     bit_depth: int
     weights: str | None
     seeds: tuple[int, ...]
-    options: Options
+    options: TrainingOptions
     out: Path | None
     split_seed: int = 0
     learn: OnTheFly | None = None
 
 
-def train_all(request: TrainRequest, say: Say, progress: Progress) -> list[Path]:
+def train_all(request: TrainRequest, on_message: OnMessage, on_progress: OnProgress) -> list[Path]:
     """Train every run that was asked for and is not finished; the run folders, in order.
 
     Raises:
@@ -80,7 +78,8 @@ def train_all(request: TrainRequest, say: Say, progress: Progress) -> list[Path]
     """
     runs: list[Path] = []
     for category in categories(request):
-        runs += _train_category(replace(request, category=category), request.category == "all", say, progress)
+        several = request.category == "all"
+        runs += _train_category(replace(request, category=category), several, on_message, on_progress)
     return runs
 
 
@@ -90,15 +89,14 @@ def ablated(request: TrainRequest) -> list[TrainRequest]:
     Raises:
         UsageError: the detector has none.
     """
-    variants = implementation(request.detector).ABLATION
-    if not variants:
+    ablations = find_detector(request.detector).ablations
+    if not ablations:
         raise UsageError(f"--ablation: {request.detector} has none.")
-    if both := sorted({name for own in variants.values() for name in own} & request.changes.keys()):
+    if both := sorted({name for changes in ablations.values() for name in changes} & request.changes.keys()):
         raise UsageError(f"--ablation decides {both[0]} itself: leave --set {both[0]} away.")
     data = request.shards.resolve().name if request.shards is not None else str(request.dataset)
-    name = "-".join(filter(None, (data, request.category)))
-    place = request.out or Path("runs") / f"{request.detector}-ablation" / name
-    return [replace(request, changes=request.changes | own, out=place / name) for name, own in variants.items()]
+    place = request.out or Path("runs") / f"{request.detector}-ablation" / "-".join(filter(None, (data, request.category)))
+    return [replace(request, changes={**request.changes, **changes}, out=place / name) for name, changes in ablations.items()]
 
 
 def devices_for(request: TrainRequest) -> list[str]:
@@ -123,7 +121,7 @@ def spread(commands: Sequence[Sequence[str]], devices: Sequence[str]) -> int:
     for device in devices:
         free.put(device)
 
-    def one(command: Sequence[str]) -> int:
+    def run(command: Sequence[str]) -> int:
         device = free.get()
         try:
             return subprocess.run([sys.executable, "-m", "detectors", *command, "--device", device], check=False).returncode
@@ -131,7 +129,7 @@ def spread(commands: Sequence[Sequence[str]], devices: Sequence[str]) -> int:
             free.put(device)
 
     with ThreadPoolExecutor(len(devices)) as pool:
-        return max(pool.map(one, commands), default=0)
+        return max(pool.map(run, commands), default=0)
 
 
 def categories(request: TrainRequest) -> Sequence[str | None]:
@@ -152,64 +150,77 @@ def categories(request: TrainRequest) -> Sequence[str | None]:
     return choose_category(request.dataset, request.root, request.category)
 
 
-def _train_category(request: TrainRequest, several: bool, say: Say, progress: Progress) -> list[Path]:
+def _train_category(request: TrainRequest, several: bool, on_message: OnMessage, on_progress: OnProgress) -> list[Path]:
     started = time.monotonic()
-    detector = implementation(request.detector)
-    config = detector.make_config(request.preset, request.dataset or "", request.category or "", request.changes)
-    preprocessing = Preprocessing(as_size(config.resized), as_size(config.resized), as_size(config.size), request.bit_depth)
-    if request.shards is not None:
-        learns = detector.LEARNS is not None
-        data = from_shards(request.shards, request.dataset, request.category, preprocessing, request.split_seed, learns)
-        config = detector.make_config(
-            request.preset, data.dataset, data.category, request.changes
-        )  # now that the category is known
-        data = replace(data, preprocessing=replace(data.preprocessing, resized=as_size(config.resized)))
-    else:
-        learn = None if detector.LEARNS is None else request.learn or detector.LEARNS
-        tools = request.options.edge_tools
-        data = from_dataset(
-            str(request.dataset), request.root, str(request.category), preprocessing, request.split_seed, learn, tools
-        )
-    _show_card(data, say)
-    for warning in detector.warnings(config, data, request.options):
-        say(f"warning: {warning}")
-    compute = request.options.compute
-    backbone = backbone_for(config, request.weights)
-    model = detector.assemble(config, backbone, compute)
+    detector, options = find_detector(request.detector), request.options
+    settings, data = _settings_and_data(request, detector)
+    _say_card(data, on_message)
+    for warning in detector.warnings(settings, data, options):
+        on_message(f"warning: {warning}")
+    backbone = backbone_for(detector.backbone_of(settings), request.weights)
+    sha256 = NONE if backbone is None else backbone.weights_sha256
+    model = detector.assemble(settings, backbone, options.compute)
     folders = [_folder(request, data, several, seed) for seed in request.seeds]
-    ready = None
+    prepared = None
     with contextlib.ExitStack() as stack:
         for seed, path in zip(request.seeds, folders, strict=True):
-            options = replace(request.options, seed=seed)
-            sha256 = NONE if backbone is None else backbone.weights_sha256
-            description = _description(request, data, config, options, sha256)
-            with RunFolder(path, description) as run:
+            options = replace(options, seed=seed)
+            with RunFolder(path, _description(request, data, settings, options, sha256)) as run:
                 if run.finished:
-                    say(f"{path}: finished before")
+                    on_message(f"{path}: finished before")
                     continue
                 run.write(SPLIT, data.card)
-                if ready is None:
-                    peek = _peek(request, data, model, compute)
-                    stack.enter_context(training())
-                    ready = stack.enter_context(detector.prepared(model, data, compute, options, path))
-                    say(f"ready to train after {time.monotonic() - started:.1f} s")
-                write_training_sheet(
-                    path / SEEN, [data.preprocessing.fit(one.pixels) for one in data.normals[:8]], ready.images
-                )
-                name = f"{data.category}, {detector.variant(config.model_dump())}, seed {seed}"
-                detector.train(model, ready, run, options, lambda *now, name=name: progress(name, *now), peek)
+                if prepared is None:
+                    measure_test = _measure_test(request, data, model)
+                    stack.enter_context(closed())
+                    prepared = stack.enter_context(detector.prepare(model, data, options, path))
+                    on_message(f"ready to train after {time.monotonic() - started:.1f} s")
+                normals = [data.preprocessing.fit(normal.pixels) for normal in data.normals[:8]]
+                write_training_sheet(path / SHEET, normals, prepared.images)
+                name = f"{data.category}, {detector.variant(settings)}, seed {seed}"
+
+                def on_epoch(epoch: int, epochs: int, measured: dict[str, float], name: str = name) -> None:
+                    on_progress(name, epoch, epochs, measured)
+
+                detector.train(model, prepared, run, options, on_epoch, measure_test)
     return folders
 
 
-def _peek(request: TrainRequest, data: TrainingData, model: Any, compute: Compute) -> Peek | None:
+def _settings_and_data(request: TrainRequest, detector: AnyDetector) -> tuple[DetectorSettings, TrainingData]:
+    """The detector's settings for the category, and what it trains with."""
+    if request.shards is None:
+        dataset, category = str(request.dataset), str(request.category)
+        settings = detector.configure(request.preset, dataset, category, request.changes)
+        return settings, from_dataset(
+            dataset,
+            request.root,
+            category,
+            _preprocessing(settings, request.bit_depth),
+            split_seed=request.split_seed,
+            learn=None if detector.learns is None else request.learn or detector.learns,
+            edges=request.options.edge_assets,
+        )
+    chosen = open_shards(request.shards, request.dataset, request.category)
+    settings = detector.configure(request.preset, chosen.dataset, chosen.category, request.changes)
+    preprocessing = _preprocessing(settings, request.bit_depth)
+    return settings, from_shards(chosen, preprocessing, request.split_seed, detector.learns is not None)
+
+
+def _preprocessing(settings: DetectorSettings, bit_depth: int) -> Preprocessing:
+    resized = as_size(settings.resized)
+    return Preprocessing(resized, resized, as_size(settings.size), bit_depth)
+
+
+def _measure_test(request: TrainRequest, data: TrainingData, model: nn.Module) -> MeasureTest | None:
     """Opens the test split where `test-best` asks for it; this must be before training begins."""
     if request.options.selection != "test-best":
         return None
-    kept = of_test_split(open_test_split(data.dataset, request.root, data.category), data.preprocessing)
+    images = of_test_split(open_test_split(data.dataset, request.root, data.category), data.preprocessing)
 
     def measure() -> dict[str, float]:
-        _, maps, scores = zip(*score_pixels(model, (one.image for one in kept), compute), strict=True)
-        return all_metrics(scored(kept, maps, scores))[0]
+        pixels = (image.image for image in images)
+        _, maps, scores = zip(*score_pixels(model, pixels, request.options.compute), strict=True)
+        return all_metrics(scored(images, maps, scores))[0]
 
     return measure
 
@@ -222,15 +233,15 @@ def _folder(request: TrainRequest, data: TrainingData, several: bool, seed: int)
 
 
 def _description(
-    request: TrainRequest, data: TrainingData, config: Any, options: Options, backbone_sha256: str
+    request: TrainRequest, data: TrainingData, settings: DetectorSettings, options: TrainingOptions, backbone_sha256: str
 ) -> dict[str, Any]:
     """The run's configuration, resolved."""
-    settings = config.model_dump(mode="json")
+    values = settings.model_dump(mode="json")
     return {
         "detector": request.detector,
         "preset": request.preset,
-        "settings": settings,
-        "settings_sha256": hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
+        "settings": values,
+        "settings_sha256": hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest(),
         "dataset": data.dataset,
         "category": data.category,
         "root": None if request.root is None else str(request.root.resolve()),
@@ -241,18 +252,33 @@ def _description(
         "weights": _resolved(request.weights),
         "versions": {"synthgen": __version__, "torch": torch.__version__},
         **{name: value for name, value in data.card.items() if name.startswith("training_anomalies")},
-        **facts(options),
+        **_described(options),
+    }
+
+
+def _described(options: TrainingOptions) -> dict[str, Any]:
+    """What of the options belongs into the run's configuration; of files that decide what is learned, the digests."""
+    generator = None if options.edge_generator is None else model_file(options.edge_generator)
+    files = {"edge_generator": generator, "pidinet": options.pidinet, "sam": options.sam}
+    return {
+        "seed": options.seed,
+        "selection": options.selection,
+        "evaluate_every": options.evaluate_every,
+        "precision": options.compute.precision,
+        "compile": options.compute.compile,
+        "device": options.compute.device.type,
+        **{f"{name}_sha256": file_sha256(path) for name, path in files.items() if path is not None},
     }
 
 
 def _resolved(weights: str | None) -> str | None:
-    return str(Path(weights).resolve()) if weights not in (None, "random") else weights
+    return str(Path(weights).resolve()) if weights not in (None, RANDOM) else weights
 
 
-def _show_card(data: TrainingData, say: Say) -> None:
+def _say_card(data: TrainingData, on_message: OnMessage) -> None:
     card = data.card
     made = ", ".join(f"{count} {name}" for name, count in card["held_out_anomalies"].items()) or "none"
-    say(
+    on_message(
         f"{data.dataset}/{data.category} from {card['carrier']}: {card['train_normals']} normal images to train on, "
         f"{card['held_out_normals']} held out, anomalies made of those: {made}; overlap {card['overlap']}; "
         f"the test split is {card['test_split']}"

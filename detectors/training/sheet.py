@@ -1,12 +1,12 @@
-"""A sheet of what a training really sees: normal images, and held-out anomalies with their masks outlined."""
+"""The training sheet: what a training really sees, normal images and held-out anomalies with their masks outlined."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import cv2
 import numpy as np
 
+from detectors.data.held_out import HeldOutImage
 from synthgen.files import write_bytes
 from synthgen.samples import Image, Mask
 
@@ -15,28 +15,17 @@ _CELL = 160
 _OUTLINE = (255, 40, 60)
 
 
-class Pictured(Protocol):
-    """An image with its label and mask."""
-
-    @property
-    def label(self) -> int: ...  # noqa: D102
-    @property
-    def image(self) -> Image: ...  # noqa: D102
-    @property
-    def mask(self) -> Mask | None: ...  # noqa: D102
-
-
-def write_training_sheet(path: Path, normals: Sequence[Image], watched: Sequence[Pictured]) -> None:
+def write_training_sheet(path: Path, normals: Sequence[Image], held_out: Sequence[HeldOutImage]) -> None:
     """Write a PNG: a row of training images, then rows of held-out anomalies, evenly chosen.
 
     Raises:
         StorageError: it cannot be written.
     """
-    anomalies = [one for one in watched if one.label]
+    anomalies = [image for image in held_out if image.label]
     chosen = [anomalies[k] for k in np.linspace(0, len(anomalies) - 1, min(len(anomalies), 3 * _PER_ROW)).astype(int)]
     cells = [_cell(image, None) for image in normals[:_PER_ROW]]
     cells += [np.full((_CELL, _CELL, 3), 250, np.uint8)] * (-len(cells) % _PER_ROW)
-    cells += [_cell(one.image, one.mask) for one in chosen]
+    cells += [_cell(anomaly.image, anomaly.mask) for anomaly in chosen]
     cells += [np.full((_CELL, _CELL, 3), 250, np.uint8)] * (-len(cells) % _PER_ROW)
     rows = [np.hstack(cells[k : k + _PER_ROW]) for k in range(0, len(cells), _PER_ROW)]
     write_bytes(path, cv2.imencode(".png", cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR))[1].tobytes(), synced=False)

@@ -32,13 +32,13 @@ def worth(
     One small fixed detector is trained on each anomaly type alone and on all of them, and tested on the real images.
     """
     try:
-        from detectors.real.worth import Options, measure_worth
+        from detectors.real.worth import WorthOptions, measure_worth
         from detectors.real.worth.report import summary_table, write_json, write_report
         from synthgen.runs.devices import choose_compute
     except ModuleNotFoundError as error:
         raise UsageError(f"`synthgen worth` needs {error.name}: pip install 'synthgen[detectors]'.") from error
     path = weights.removeprefix("backbone=") if weights else None
-    options = Options(category, backbone, path, samples, seeds=tuple(range(seeds)), steps=steps)
+    options = WorthOptions(category, backbone, path, samples, seeds=tuple(range(seeds)), steps=steps)
     err = console()
     result = measure_worth(folder, real, options, choose_compute(device).device, lambda text: err.print(text, style="dim"))
     place = out if out is not None else folder / "worth"

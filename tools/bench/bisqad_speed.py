@@ -12,13 +12,13 @@ import numpy as np
 import torch
 
 from detectors.bisqad.config import make_config
-from detectors.bisqad.data import Prepared
+from detectors.bisqad.data import CachedFeatures
 from detectors.bisqad.detector import assemble
-from detectors.bisqad.train import _Training
+from detectors.bisqad.train import BilevelTraining
+from detectors.contract import TrainingOptions
 from detectors.data.backbones import load_backbone
 from detectors.data.feature_cache import FeatureCache
 from detectors.data.held_out import HeldOutImage
-from detectors.training.options import Options
 from synthgen.runs.devices import choose_compute
 
 
@@ -41,7 +41,17 @@ def made_up(model, images, device):
         for k in range(images)
     )
     ids = tuple(str(k) for k in range(images))
-    return Prepared(shapes, caches[0], caches[1], torch.arange(images), masks, pooled, ids, caches[2], kept)
+    return CachedFeatures(
+        shapes=shapes,
+        normals=caches[0],
+        learned=caches[1],
+        normal_of=torch.arange(images),
+        masks=masks,
+        pooled=pooled,
+        ids=ids,
+        watched=caches[2],
+        images=kept,
+    )
 
 
 def seconds(run, device):
@@ -70,10 +80,10 @@ def main():
     config = make_config(given.preset, "", "", changes)
     model = assemble(config, load_backbone(given.backbone, config.levels, "random"), compute)
     data = made_up(model, given.images, compute.device)
-    training = _Training(model, data, Options(compute, tensorboard=False))
-    training._epoch(1)
-    epoch = min(seconds(lambda: training._epoch(2), compute.device) for _ in range(2))
-    outer = min(seconds(training._outer, compute.device) for _ in range(2))
+    training = BilevelTraining(model, data, TrainingOptions(compute=compute, tensorboard=False))
+    training.inner_loop(1)
+    epoch = min(seconds(lambda: training.inner_loop(2), compute.device) for _ in range(2))
+    outer = min(seconds(training.outer_loop, compute.device) for _ in range(2))
     steps = -(-given.images // (config.batch_size // 2))
     parameters = sum(value.numel() for value in model.base.parameters())
     print(f"{given.preset}, {given.backbone}, {given.size} px, batch {config.batch_size}: {parameters / 1e6:.1f} M parameters")

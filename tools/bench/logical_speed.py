@@ -19,7 +19,7 @@ from detectors.data.backbones import load_backbone
 from detectors.logical.config import make_config
 from detectors.logical.detector import assemble
 from detectors.logical.jnd import jnd_map
-from detectors.logical.losses import Wanted
+from detectors.logical.losses import Targets
 from detectors.logical.train import train_step
 from detectors.pbas import config as pbas_config
 from detectors.pbas import detector as pbas
@@ -33,7 +33,7 @@ def scene(batch, size, device):
     random = torch.Generator().manual_seed(0)
     inputs = torch.rand(batch, 3, *size, generator=random).contiguous(memory_format=torch.channels_last).to(device)
     planes = torch.rand(batch, 1, *size, generator=random).to(device)
-    return inputs, Wanted(inputs.clone(), planes, planes, planes[:, 0] > 0.9)
+    return inputs, Targets(inputs.clone(), planes, planes, planes[:, 0] > 0.9)
 
 
 def runs(config, compute, batch):
@@ -48,7 +48,7 @@ def runs(config, compute, batch):
             return model(levels)[1].cpu()
 
     learner = assemble(config, None, compute)
-    optimizer = torch.optim.Adam(learner.parameters(), config.rate, fused=True)
+    optimizer = torch.optim.Adam(learner.parameters(), config.learning_rate, fused=True)
 
     def train():
         learner.train()

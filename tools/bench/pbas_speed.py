@@ -21,7 +21,7 @@ from detectors.data.backbones import load_backbone
 from detectors.pbas.config import PBASConfig
 from detectors.pbas.detector import assemble
 from detectors.pbas.losses import losses
-from detectors.pbas.model import Discriminator, Projector
+from detectors.pbas.model import FeatureDiscriminator, Projector
 from detectors.pbas.train import make_optimizers
 from synthgen.runs.devices import choose_compute
 from tests.reference import pbas as reference
@@ -36,7 +36,7 @@ class ReferencePath:
         self.config, self.device = config, device
         self.backbone = reference.WholeBackbone(config.backbone, config.levels).to(device)
         self.projector = Projector(length).to(device)
-        self.discriminator = Discriminator(length, config.discriminator_layers, config.discriminator_width).to(device)
+        self.discriminator = FeatureDiscriminator(length, config.discriminator_layers, config.discriminator_width).to(device)
         self.optimizers = [
             torch.optim.Adam(self.projector.parameters(), 1e-4, weight_decay=1e-5),
             torch.optim.AdamW(self.discriminator.parameters(), 2e-4),
@@ -96,7 +96,7 @@ def main():
     with torch.inference_mode():
         features = ours.features(raw).flatten(2).transpose(1, 2).flatten(0, 1)
     features = features.clone()
-    optimizers = make_optimizers(ours.head, config)
+    optimizers = list(make_optimizers(ours.head, config).values())
 
     def train_ours(_):
         ours.head.train()

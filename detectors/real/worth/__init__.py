@@ -4,6 +4,6 @@ The detector is small and nothing in it is selected or tuned: frozen features, a
 of steps, the last step is what is tested. Only the synthetic samples differ, so that the differences are theirs.
 """
 
-from detectors.real.worth.measure import Options, Row, Worth, measure_worth
+from detectors.real.worth.measure import Row, Worth, WorthOptions, measure_worth
 
-__all__ = ["Options", "Row", "Worth", "measure_worth"]
+__all__ = ["Row", "Worth", "WorthOptions", "measure_worth"]

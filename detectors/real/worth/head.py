@@ -25,7 +25,7 @@ _BATCH = 32
 _WIDTH = 64
 
 
-class Head(nn.Module):
+class SegmentationHead(nn.Module):
     """(N, C, h, w) features -> (N, 1, 2 h, 2 w) logits of an anomaly."""
 
     def __init__(self, mean: Tensor, deviation: Tensor) -> None:
@@ -106,7 +106,7 @@ def statistics(normal: Features) -> tuple[Tensor, Tensor]:
 
 def train_head(
     normal: Features, synthetic: Features, masks: NDArray[np.uint8], seed: int, steps: int, device: torch.device
-) -> Head:
+) -> SegmentationHead:
     """Train a head on windows: half of each batch normal, half with some anomaly.
 
     Focal loss (gamma 2) and dice loss, AdamW, one cycle of the learning rate.
@@ -121,7 +121,7 @@ def train_head(
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    head = Head(*statistics(normal)).to(device)
+    head = SegmentationHead(*statistics(normal)).to(device)
     optimizer = torch.optim.AdamW(head.parameters(), 1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
     # not on a CPU: one without instructions for it takes ten times as long, and other figures come out than on its neighbour
@@ -164,7 +164,7 @@ def _windows(
 
 
 @torch.inference_mode()
-def score_maps(head: Head, features: Features, device: torch.device) -> NDArray[np.float32]:
+def score_maps(head: SegmentationHead, features: Features, device: torch.device) -> NDArray[np.float32]:
     """(N, 2 GRID, 2 GRID) float32 probabilities of an anomaly."""
     maps = [
         head(torch.from_numpy(np.array(features[i : i + 16])).to(device).permute(0, 3, 1, 2).float()).sigmoid()[:, 0].cpu()

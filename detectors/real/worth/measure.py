@@ -26,7 +26,7 @@ _FEWEST = 8  # samples, or real defects for the row that learns from half of the
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class WorthOptions:
     """How worth is measured.
 
     Attributes:
@@ -82,7 +82,7 @@ class Worth:
     rows: tuple[Row, ...]
     category: str
     facts: dict[str, str]
-    options: Options = field(default_factory=Options)
+    options: WorthOptions = field(default_factory=WorthOptions)
 
     def names(self) -> list[str]:
         """The sets, in order."""
@@ -107,7 +107,7 @@ class Worth:
 
 
 def measure_worth(
-    shards: Path, real: Path, options: Options, device: torch.device, note: Callable[[str], None] = lambda _: None
+    shards: Path, real: Path, options: WorthOptions, device: torch.device, note: Callable[[str], None] = lambda _: None
 ) -> Worth:
     """Train the fixed detector on each type of a dataset and on all of them, and test it on real defects.
 

@@ -2,33 +2,33 @@
 
 import json
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
-from detectors.bisqad.data import prepared
-from detectors.bisqad.detector import ABLATION, assemble, make_config
-from detectors.bisqad.train import _divided
+from detectors.bisqad.data import prepare
+from detectors.bisqad.detector import DETECTOR, assemble, make_config
+from detectors.bisqad.train import divided
+from detectors.contract import TrainingOptions
 from detectors.data.backbones import backbone_for
 from detectors.data.preprocessing import Preprocessing
 from detectors.data.training_data import OnTheFly, from_dataset
-from detectors.training.options import Options
 from synthgen.runs.devices import Compute
 from synthgen.runs.folder import load_tensors
 from synthgen.shards import ShardDataset
 from synthgen.shards.quality import read_quality, shards_digest
-from tests.detectors.test_commands import _one_thread, detectors  # noqa: F401  fixture
+from tests.detectors.commands import RESUMED, assert_same_model, detectors, start
 from tests.support.builders import build_mvtec, picture, write
-from tests.support.commands import environment, synthgen
+from tests.support.commands import synthgen
 
 SIDE = 32
 READING = Preprocessing((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
 SMALL = ["--weights", "backbone=random", "--size", SIDE, "--device", "cpu", "--batch-size", 4, "--set", "levels=1,2",
          "--set", "keep=8,8", "--set", "pool=4", "--set", "warm_up=1", "--set", "outer_every=1", "--epochs", 3]  # fmt: skip
 BOTH = ["--set", "data_weight=0.5"]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_a_run_has_everything(run):
     assert card["training_anomalies"] > 0
     config = json.loads((run / "config.json").read_text())
     assert config["training_anomalies_sha256"] == card["training_anomalies_sha256"]
-    assert (run / "seen.png").stat().st_size > 1000
+    assert (run / "sheet.png").stat().st_size > 1000
     samples = json.loads((run / "samples.json").read_text())
     assert len(samples["sample_id"]) == len(samples["quality"]) == card["training_anomalies"]
     assert all(0 <= value <= 1 for value in samples["quality"])
@@ -91,8 +91,8 @@ def test_features_in_the_cache_are_those_of_the_images(root, tmp_path):
     data = from_dataset("mvtec", root, "bottle", READING, learn=OnTheFly(("spot", "stain"), 1))
     config = make_config("lite", "mvtec", "bottle", {"size": SIDE, "levels": (1, 2), "keep": (8, 8), "pool": 4})
     compute = Compute(torch.device("cpu"))
-    model = assemble(config, backbone_for(config, "random"), compute)
-    with prepared(model, data, compute, Options(compute), tmp_path) as ready, torch.inference_mode():
+    model = assemble(config, backbone_for(DETECTOR.backbone_of(config), "random"), compute)
+    with prepare(model, data, TrainingOptions(compute=compute), tmp_path) as ready, torch.inference_mode():
         labels = [sample.label for sample in data.learned]
         assert len(ready.learned) == sum(labels)
         chosen = [sample for sample in data.learned if sample.label]
@@ -104,7 +104,7 @@ def test_features_in_the_cache_are_those_of_the_images(root, tmp_path):
             np.testing.assert_array_equal(ready.masks[row].numpy(), chosen[row].mask > 0)
             normal = data.normals[int(ready.normal_of[row])]
             assert normal.source == chosen[row].spec.source
-    other = assemble(config, backbone_for(config, "random"), compute)
+    other = assemble(config, backbone_for(DETECTOR.backbone_of(config), "random"), compute)
     other.load_state_of_run(model.state_of_run())
     assert not any(name.startswith("features.backbone") for name in model.state_of_run())
     torch.testing.assert_close(other.features.index0, model.features.index0)
@@ -119,29 +119,14 @@ def test_the_same_seed_gives_the_same_model_and_another_another(shards, run, tmp
 
 
 def test_a_training_that_is_killed_resumes_to_the_same_bytes(shards, run, tmp_path):
-    script = (
-        "import os, signal, sys, torch; torch.set_num_threads(1)\n"
-        "import detectors.training.loop as t, detectors.training.options as o\n"
-        "plain = t.RunFolder.save\n"
-        "def save(self, name, *rest):\n"
-        "    plain(self, name, *rest)\n"
-        "    if name == 'checkpoint.safetensors' and rest[1]['epoch'] == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "t.RunFolder.save = save\n"
-        "init = o.Options.__init__\n"
-        "def quick(self, *a, **k):\n"
-        "    init(self, *a, **k); object.__setattr__(self, 'checkpoint_seconds', 0)\n"
-        "o.Options.__init__ = quick\n"
-        "from detectors.cli import main; main()"
-    )
     out = tmp_path / "run"
     arguments = ["train", "bisqad", "--shards", shards, *SMALL, *BOTH, "--out", out]
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, env=environment(OMP_NUM_THREADS=1), timeout=120)
-    assert done.returncode == -signal.SIGKILL
+    with start(RESUMED, *arguments) as killed:
+        _, err = killed.communicate(timeout=200)
+    assert killed.returncode == -signal.SIGKILL, err
     assert not (out / "model.safetensors").exists()
     detectors(*arguments)
-    wanted, found = (load_tensors(one / "model.safetensors")[0] for one in (run, out))
-    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    assert_same_model(out, run)
     assert [line["epoch"] for line in log_of(out)] == [1, 2, 3]
 
 
@@ -183,7 +168,7 @@ def test_samples_get_scores_that_synthgen_reads(run, shards, tmp_path):
 def test_the_ablation_is_one_command(root, tmp_path):
     fly = ["--dataset", "mvtec", "--root", root, "--category", "bottle", "--types", "spot", "--per-image", 1]
     done = detectors("train", "bisqad", *fly, *SMALL, "--ablation", "--out", tmp_path / "ablation")
-    runs = [tmp_path / "ablation" / name for name in ABLATION]
+    runs = [tmp_path / "ablation" / name for name in DETECTOR.ablations]
     assert done.stdout.split() == [str(one) for one in runs]
     configs = [json.loads((one / "config.json").read_text())["settings"] for one in runs]
     assert [(one["sqe"], one["data_weight"]) for one in configs] == [(False, 0.0), (True, 0.0), (True, 0.5)]
@@ -227,9 +212,9 @@ def test_what_the_outer_loop_learns_from_is_never_judged_by(root, tmp_path):
     data = from_dataset("mvtec", root, "bottle", READING, learn=OnTheFly(("spot",), 1))
     config = make_config("lite", "mvtec", "bottle", {"size": SIDE, "levels": (1, 2), "keep": (8, 8), "pool": 4})
     compute = Compute(torch.device("cpu"))
-    model = assemble(config, backbone_for(config, "random"), compute)
-    with prepared(model, data, compute, Options(compute), tmp_path) as ready:
-        (normals, anomalies), judged = _divided(ready)
+    model = assemble(config, backbone_for(DETECTOR.backbone_of(config), "random"), compute)
+    with prepare(model, data, TrainingOptions(compute=compute), tmp_path) as ready:
+        (normals, anomalies), judged = divided(ready)
         sources = {ready.images[k].source for k in normals + anomalies}
         assert sources.isdisjoint(ready.images[k].source for k in judged)
         assert sorted(normals + anomalies + judged) == list(range(len(ready.images)))

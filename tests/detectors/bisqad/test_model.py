@@ -9,7 +9,8 @@ import torch
 from torch.func import functional_call, jvp
 
 from detectors.bisqad.config import PRESETS, BiSQADConfig, make_config
-from detectors.bisqad.model import BiSQAD, RealNet, Selected, UNet, choose_channels, criteria, pooled, score_maps
+from detectors.bisqad.losses import criteria
+from detectors.bisqad.model import BiSQAD, RealNet, Selected, UNet, anomaly_maps, choose_channels, pooled
 from detectors.bisqad.sqe import Estimator
 from detectors.data.backbones import load_backbone
 from synthgen.errors import UsageError
@@ -317,7 +318,7 @@ def test_export_gives_what_pytorch_gives(tmp_path):
 
 def test_maps_are_the_softmax():
     logits = torch.tensor([0.0, math.log(3.0)]).reshape(1, 2, 1, 1)
-    assert score_maps(logits).item() == pytest.approx(0.75)
+    assert anomaly_maps(logits).item() == pytest.approx(0.75)
 
 
 def test_presets():

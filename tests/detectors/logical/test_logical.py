@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from detectors.contract import TrainingOptions
 from detectors.data.preprocessing import Preprocessing
-from detectors.data.training_data import from_dataset, from_shards
+from detectors.data.training_data import from_dataset, from_shards, open_shards
 from detectors.logical.config import make_config
-from detectors.logical.data import batches, prepared
-from detectors.logical.detector import LEARNS, assemble
-from detectors.training.options import Options
+from detectors.logical.data import batches, prepare
+from detectors.logical.detector import DETECTOR, assemble
 from synthgen.runs.devices import Compute
 from synthgen.runs.folder import load_tensors
 from synthgen.shards import ShardDataset
-from tests.detectors.test_commands import _one_thread, detectors, start  # noqa: F401  fixture
+from tests.detectors.commands import RESUMED, assert_same_model, detectors, start
 from tests.support.builders import build_mvtec, write
 from tests.support.commands import synthgen
 from tests.support.edge_scenes import ONE_THREAD, SIDE, SMALL, picture
@@ -29,6 +29,8 @@ TINY = ["--preset", "cpu", "--size", NET, "--device", "cpu", "--batch-size", 4, 
         "--set", "seg_width=4"]  # fmt: skip
 CATEGORY = "screw_bag"
 HERE = ["--dataset", "mvtec_loco", "--category", CATEGORY]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def write_loco(root):
@@ -102,7 +104,7 @@ def ready(data, size=NET, options=None, **changes):
     """What a training would train on, and the settings."""
     config = make_config("cpu", "mvtec_loco", CATEGORY, {"size": size, "batch_size": 4} | changes)
     compute = Compute(torch.device("cpu"))
-    with prepared(assemble(config, None, compute), data, compute, options or Options(compute), None) as found:
+    with prepare(assemble(config, None, compute), data, options or TrainingOptions(compute=compute), None) as found:
         return found, config
 
 
@@ -116,7 +118,7 @@ def test_a_run_has_everything(run):
     assert len(config["edge_generator_sha256"]) == 64
     assert card["overlap"] == 0
     assert set(card["held_out_anomalies"]) <= {"logical", "structural"}
-    assert (run / "seen.png").stat().st_size > 1000
+    assert (run / "sheet.png").stat().st_size > 1000
     tensors, state = load_tensors(run / "model.safetensors")
     assert {name.partition(".")[0] for name in tensors} == {"reconstruction", "neck", "localization"}
     assert 0 <= state["thresholds"]["image"] <= 1
@@ -164,30 +166,15 @@ def test_it_exports(run, tmp_path):
 
 
 def test_a_training_that_is_killed_resumes_to_the_same_bytes(run, root, generator, tmp_path):
-    script = (
-        "import os, signal, torch; torch.set_num_threads(1)\n"
-        "import detectors.training.loop as e, detectors.training.options as t\n"
-        "plain = e.RunFolder.save\n"
-        "def save(run, name, tensors, facts):\n"
-        "    plain(run, name, tensors, facts)\n"
-        "    if facts['epoch'] == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "e.RunFolder.save = save\n"
-        "init = t.Options.__init__\n"
-        "def quick(self, *a, **k):\n"
-        "    init(self, *a, **k); object.__setattr__(self, 'checkpoint_seconds', 0)\n"
-        "t.Options.__init__ = quick\n"
-        "from detectors.cli import main; main()"
-    )
     out = tmp_path / "killed"
     arguments = ["train", "logical", *HERE, "--root", root, "--edge-generator", generator, "--per-image", 1, *TINY]
     arguments += ["--out", out]
-    with start(script, *arguments) as process:
-        process.communicate(timeout=100)
-    assert process.returncode == -signal.SIGKILL
+    with start(RESUMED, *arguments) as killed:
+        _, err = killed.communicate(timeout=200)
+    assert killed.returncode == -signal.SIGKILL, err
     assert not (out / "model.safetensors").exists()
     detectors(*arguments)
-    wanted, found = (load_tensors(one / "model.safetensors")[0] for one in (run, out))
-    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+    assert_same_model(out, run)
 
 
 def test_cracks_train_it_too_and_sizes_need_not_be_square(tmp_path):
@@ -210,9 +197,9 @@ def test_shards_of_edits_want_the_generator_that_made_them(shards, generator, tm
 
 def test_redrawn_places_differ_in_texture_alone(shards, generator):
     reading = Preprocessing((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
-    data = from_shards(shards, None, None, reading, learn=True)
+    data = from_shards(open_shards(shards, None, None), reading, learn=True)
     compute = Compute(torch.device("cpu"))
-    found, _ = ready(data, SIDE - SIDE % 32, Options(compute, edge_generator=generator))
+    found, _ = ready(data, SIDE - SIDE % 32, TrainingOptions(compute=compute, edge_generator=generator))
     assert all(patch.generated is not None for patch in found.patches)
     edits, redraws = [], []
     for patch in found.patches:
@@ -226,7 +213,7 @@ def test_redrawn_places_differ_in_texture_alone(shards, generator):
 def test_the_papers_whole_pictures_bring_their_own_normal_ones(root, generator, tmp_path):
     shards = built(root, generator, tmp_path / "set", "paper")
     reading = Preprocessing((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
-    data = from_shards(shards, None, None, reading, learn=True)
+    data = from_shards(open_shards(shards, None, None), reading, learn=True)
     found, _ = ready(data)
     kept = [sample for sample in data.learned if sample.label]
     for patch, sample in zip(found.patches, kept, strict=True):
@@ -237,10 +224,8 @@ def test_the_papers_whole_pictures_bring_their_own_normal_ones(root, generator, 
 
 def test_batches_are_mixed_as_they_should_be(root, generator):
     compute = Compute(torch.device("cpu"))
-    options = Options(compute, edge_generator=generator)
-    data = from_dataset(
-        "mvtec_loco", root, CATEGORY, Preprocessing((NET, NET), (NET, NET), (NET, NET)), 0, LEARNS, options.edge_tools
-    )
+    options = TrainingOptions(compute=compute, edge_generator=generator)
+    data = from_dataset("mvtec_loco", root, CATEGORY, READING, learn=DETECTOR.learns, edges=options.edge_assets)
     found, config = ready(data, NET, options)
     rows = []
     for batch in batches(found, config, 0, 1):
@@ -264,10 +249,8 @@ def test_targets_are_worked_out_once(root, generator, monkeypatch):
     import detectors.logical.data as module
 
     compute = Compute(torch.device("cpu"))
-    options = Options(compute, edge_generator=generator)
-    data = from_dataset(
-        "mvtec_loco", root, CATEGORY, Preprocessing((NET, NET), (NET, NET), (NET, NET)), 0, LEARNS, options.edge_tools
-    )
+    options = TrainingOptions(compute=compute, edge_generator=generator)
+    data = from_dataset("mvtec_loco", root, CATEGORY, READING, learn=DETECTOR.learns, edges=options.edge_assets)
     first, _ = ready(data, NET, options)
     monkeypatch.setattr(module, "jnd_map", lambda image: pytest.fail("it is in the cache"))
     second, _ = ready(data, NET, options)
@@ -278,18 +261,18 @@ def test_targets_are_worked_out_once(root, generator, monkeypatch):
 
 
 def test_what_is_missing_or_makes_no_sense_is_said(root, generator, shards, tmp_path):
-    def refused(*arguments):
+    def refused(arguments):
         done = detectors("train", "logical", *TINY, *arguments, "--out", tmp_path / "run", ok=False)
         assert done.returncode == 2, done.stderr
         return done.stderr
 
-    assert "synthgen train edge-generator --dataset mvtec_loco" in refused(*HERE, "--root", root)
-    assert "--types auto" in refused(*HERE, "--root", root)
-    assert "no edge edits" in refused(*HERE, "--root", root, "--edge-generator", generator, "--types", "crack")
-    assert "no backbone" in refused("--shards", shards, "--weights", "backbone=random")
-    assert "HEIGHTxWIDTH" in refused("--shards", shards, "--size", "64x64x64")
-    assert "multiple of 32" in refused("--shards", shards, "--size", "60")
-    assert "pidinet=PATH" in refused("--shards", shards, "--weights", "edges=x")
+    assert "synthgen train edge-generator --dataset mvtec_loco" in refused([*HERE, "--root", root])
+    assert "--types auto" in refused([*HERE, "--root", root])
+    assert "no edge edits" in refused([*HERE, "--root", root, "--edge-generator", generator, "--types", "crack"])
+    assert "no backbone" in refused(["--shards", shards, "--weights", "backbone=random"])
+    assert "HEIGHTxWIDTH" in refused(["--shards", shards, "--size", "64x64x64"])
+    assert "multiple of 32" in refused(["--shards", shards, "--size", "60"])
+    assert "pidinet=PATH" in refused(["--shards", shards, "--weights", "edges=x"])
     done = detectors("train", "pbas", *HERE, "--root", root, "--edge-generator", generator, ok=False)
     assert "learns from no edge edits" in done.stderr
     done = detectors("train", "pbas", *HERE, "--root", root, "--weights", "pidinet=x.pth", ok=False)

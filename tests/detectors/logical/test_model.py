@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from detectors.logical.augmentation import augmented, jittered
 from detectors.logical.config import PRESETS, LogicalConfig, make_config
-from detectors.logical.losses import Wanted, edge_loss, focal_loss, likeness_loss, losses, similarity
+from detectors.logical.losses import Targets, edge_loss, focal_loss, likeness_loss, losses, similarity
 from detectors.logical.model import LogicAL, explained, pooled
 from detectors.logical.network import Attention, DiffNeck, InstanceNorm, Localization, Reconstruction
 from detectors.logical.train import learning_rate_at
@@ -193,7 +193,7 @@ def test_losses_are_float32_under_autocast_and_reach_every_parameter():
     model = tiny()
     images = uniform(2, 3, 32, 64).float()
     edges = uniform(2, 1, 32, 64, seed=1).float()
-    wanted = Wanted(images.flip(0), edges, edges, uniform(2, 32, 64, seed=2) > 0.8)
+    wanted = Targets(images.flip(0), edges, edges, uniform(2, 32, 64, seed=2) > 0.8)
     with torch.autocast("cpu", torch.bfloat16):
         made, logits = model.both(images)
     terms = losses(made, logits, wanted, model.config)
@@ -206,7 +206,7 @@ def test_losses_are_float32_under_autocast_and_reach_every_parameter():
 def test_weights_of_losses_count():
     model = tiny(jnd_weight=0.5, edge_weight=0)
     images, planes = uniform(2, 3, 32, 64).float(), uniform(2, 1, 32, 64, seed=1).float()
-    terms = losses(*model.both(images), Wanted(images, planes, planes, planes[:, 0] > 0.5), model.config)
+    terms = losses(*model.both(images), Targets(images, planes, planes, planes[:, 0] > 0.5), model.config)
     assert terms.total.item() == pytest.approx((terms.image + 0.5 * terms.jnd + terms.mask).item(), rel=1e-5)
 
 
@@ -230,7 +230,7 @@ def test_the_rate_falls_twice():
 
 def test_nothing_is_augmented_unless_asked_for():
     images, planes = uniform(2, 3, 32, 32).float(), uniform(2, 1, 32, 32, seed=1).float()
-    wanted = Wanted(images, planes, planes, planes[:, 0] > 0.5)
+    wanted = Targets(images, planes, planes, planes[:, 0] > 0.5)
     inputs, same = augmented(images, wanted, make_config("paper", "mvtec", "bottle", {}), torch.Generator())
     assert torch.equal(inputs, images)
     assert same is wanted
@@ -242,7 +242,7 @@ def test_nothing_is_augmented_unless_asked_for():
 
 def test_a_warp_moves_everything_alike():
     ramp = torch.linspace(0, 1, 32).expand(2, 1, 32, 32).clone()
-    wanted = Wanted(ramp.expand(-1, 3, -1, -1), ramp, ramp, ramp[:, 0] > 0.5)
+    wanted = Targets(ramp.expand(-1, 3, -1, -1), ramp, ramp, ramp[:, 0] > 0.5)
     config = make_config("cpu", "madsim", "cat", {"warp": 0.1, "jitter": 0})
     inputs, moved = augmented(ramp.expand(-1, 3, -1, -1), wanted, config, torch.Generator().manual_seed(1))
     assert not torch.allclose(inputs, ramp.expand(-1, 3, -1, -1), atol=1e-3)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from detectors.official_test import TestSplitError, open_test_split, read_mask, resize_mask, training
+from detectors.official_test import ClosedSplitError, closed, open_test_split, read_mask, resize_mask
 from synthgen.errors import InputDataError, UsageError
 from tests.support.builders import build_btad, build_folder, build_loco, build_mvtec, build_visa, picture, write
 
@@ -125,10 +125,10 @@ def test_it_is_closed_while_training_in_every_thread(tmp_path):
         for action in (lambda: open_test_split("mvtec", tmp_path, "bottle"), lambda: read_mask(file, (8, 8))):
             try:
                 action()
-            except TestSplitError as error:
+            except ClosedSplitError as error:
                 seen.append(str(error))
 
-    with training(), training():
+    with closed(), closed():
         look()
         thread = threading.Thread(target=look)
         thread.start()

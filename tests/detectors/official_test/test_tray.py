@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detectors.metrics import read_defects_config
-from detectors.official_test import TestSplitError, open_test_split, read_mask, rendered, training
+from detectors.official_test import ClosedSplitError, closed, open_test_split, read_mask, rendered
 from synthgen import cache
 from synthgen.datasets.demo import generator, render_normal
 from synthgen.datasets.demo.broken_tray import DEFECTS, break_tray
@@ -77,7 +77,7 @@ def test_the_split_is_rendered_once_and_a_half_written_one_is_never_used(tmp_pat
     assert read_mask(files[-1], (128, 128)).sum() > 20
     stamp = files[0].path.stat().st_mtime_ns
     assert open_test_split("demo", None, "tray")[0].path.stat().st_mtime_ns == stamp
-    with training(), pytest.raises(TestSplitError):
+    with closed(), pytest.raises(ClosedSplitError):
         open_test_split("demo", None, "tray")
 
 

@@ -11,8 +11,8 @@ from detectors.pbas import losses as losses_module
 from detectors.pbas.config import PBASConfig, make_config
 from detectors.pbas.losses import losses, synthesise
 from detectors.pbas.model import (
-    Discriminator,
     Embedding,
+    FeatureDiscriminator,
     Head,
     Projector,
     compounding_average,
@@ -180,9 +180,9 @@ def test_noise_depends_on_its_generator_alone(features):
 
 
 def test_layers_of_the_discriminator():
-    kinds = [type(part) for part in Discriminator(24, 3, 16)]
+    kinds = [type(part) for part in FeatureDiscriminator(24, 3, 16)]
     assert kinds == [nn.Linear, nn.BatchNorm1d, nn.LeakyReLU] * 2 + [nn.Linear]
-    assert Discriminator(24, 2, 16)[-1].bias is None
+    assert FeatureDiscriminator(24, 2, 16)[-1].bias is None
 
 
 @pytest.mark.parametrize(("side", "size"), [(8, 64), (9, 70), (32, 256), (5, 40)])

@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 from detectors.data.backbones import load_backbone  # noqa: E402  needs torch
 from detectors.metrics import all_metrics  # noqa: E402
 from detectors.real.defects import read_real  # noqa: E402
-from detectors.real.worth import Options, measure_worth  # noqa: E402
+from detectors.real.worth import WorthOptions, measure_worth  # noqa: E402
 from detectors.real.worth.head import GRID, LEVELS, SIDE, embed, score_maps, shrink_mask, train_head  # noqa: E402
 from detectors.real.worth.measure import NEAREST, REAL, WHOLE, Row, Worth, suggested_weights  # noqa: E402
 from detectors.real.worth.scoring import Scores, _smooth  # noqa: E402
@@ -40,7 +40,15 @@ def test_metrics_from_histograms_are_the_exact_ones():
     for kind in (None, "hole", "dent"):
         keep = [k for k in range(9) if kinds[k] == "good" or kind in (None, kinds[k])]
         images = [
-            ScoredImage(str(k), int(k >= 3), kinds[k], float(_smooth(maps[k]).max()), _smooth(maps[k]), masks[k], masks[k])
+            ScoredImage(
+                name=str(k),
+                label=int(k >= 3),
+                kind=kinds[k],
+                score=float(_smooth(maps[k]).max()),
+                anomaly_map=_smooth(maps[k]),
+                image=masks[k],
+                mask=masks[k],
+            )
             for k in keep
         ]
         exact, _ = all_metrics(images)
@@ -123,7 +131,7 @@ def test_worth_from_shards_to_report(demo, tmp_path):
 
 
 def test_measuring_twice_gives_the_same(demo):
-    options = Options(weights="random", samples=12, normals=8, seeds=(0,), steps=3)
+    options = WorthOptions(weights="random", samples=12, normals=8, seeds=(0,), steps=3)
     torch.manual_seed(0)
     first = measure_worth(demo / "shards", demo / "real", options, CPU)
     torch.manual_seed(0)
@@ -150,7 +158,7 @@ def test_bad_input_is_named(demo, tmp_path):
     with pytest.raises(InputDataError, match="no such folder"):
         read_real(tmp_path / "nowhere", (64, 64))
     with pytest.raises(InputDataError, match="no such category"):
-        measure_worth(demo / "shards", demo / "real", Options(category="gaer", weights="random"), CPU)
+        measure_worth(demo / "shards", demo / "real", WorthOptions(category="gaer", weights="random"), CPU)
 
 
 def test_without_torch_the_way_out_is_said(tmp_path):
