@@ -239,7 +239,7 @@ def eval_(
     maps: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for score maps as TIFF, as MVTec LOCO's evaluation reads them; with several runs, one in it for each."
+            help="Folder for anomaly maps as TIFF, as MVTec LOCO's evaluation reads them; of several runs, a folder in it each."
         ),
     ] = None,
     json: Json = False,

@@ -145,12 +145,12 @@ def load_backbone(name: str, levels: Sequence[int], weights: str | Path | None =
     path = Path(weights) if weights is not None else _torchvision_file(info)
     state, sha256 = read_weights(path), file_sha256(path)
     backbone = Backbone(info, levels, sha256)
-    wanted = {_torchvision_name(key): key for key in backbone.state_dict()}
-    lacking = [theirs for theirs in wanted if theirs not in state and not theirs.endswith("num_batches_tracked")]
+    ours_of = {_torchvision_name(key): key for key in backbone.state_dict()}
+    lacking = [theirs for theirs in ours_of if theirs not in state and not theirs.endswith("num_batches_tracked")]
     if lacking:
         raise IntegrityError(f"{path}: not weights of {name}: {lacking[0]} is missing, and {len(lacking) - 1} more.")
     try:
-        backbone.load_state_dict({ours: state[theirs] for theirs, ours in wanted.items() if theirs in state}, strict=False)
+        backbone.load_state_dict({ours: state[theirs] for theirs, ours in ours_of.items() if theirs in state}, strict=False)
     except RuntimeError as error:
         raise IntegrityError(f"{path}: not weights of {name} ({str(error).splitlines()[-1].strip()}).") from error
     return backbone

@@ -63,7 +63,7 @@ class Preprocessing:
         return np.ascontiguousarray(pixels[y : y + self.size[0], x : x + self.size[1]])
 
     def whole(self, anomaly_map: AnomalyMap) -> AnomalyMap:
-        """The score map of the whole image, of size `resized`: what was cropped away scores as the lowest that was seen."""
+        """The anomaly map of the whole image, of size `resized`: what was cropped away scores as the lowest that was seen."""
         if self.resized == self.size:
             return anomaly_map
         whole = np.full(self.resized, anomaly_map.min(), np.float32)

@@ -27,7 +27,7 @@ class LoadedRun:
         path: its run folder.
         config: the run's configuration.
         detector, settings: what it is of, and how it is set.
-        model: takes (B, 3, H, W) float RGB images of values 0 to 255, gives score maps (B, H, W) and scores (B,).
+        model: takes (B, 3, H, W) float RGB images of values 0 to 255, gives anomaly maps (B, H, W) and scores (B,).
         preprocessing: how files become its pixels.
         thresholds: what its scores mean.
         epoch: after which it was taken.

@@ -62,9 +62,9 @@ def normalised(jnd: Plane) -> Plane:
     return np.asarray(np.minimum(jnd / np.float32(FULL), 1), np.float32)
 
 
-def masked(one: Plane, other: Plane) -> Plane:
+def masked(first: Plane, second: Plane) -> Plane:
     """Two effects together: their sum, less what they have in common (the nonlinear additivity model)."""
-    return np.asarray(one + other - np.float32(_OVERLAP) * np.minimum(one, other), np.float32)
+    return np.asarray(first + second - np.float32(_OVERLAP) * np.minimum(first, second), np.float32)
 
 
 def background(luma: Plane) -> Plane:

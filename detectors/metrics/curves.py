@@ -21,7 +21,7 @@ def negative_scores(maps: Iterable[NDArray[np.float32]], masks: Iterable[Mask]) 
     parts = []
     for anomaly_map, mask in zip(maps, masks, strict=True):
         if anomaly_map.shape != mask.shape:
-            raise MetricError(f"a score map of {anomaly_map.shape} and a mask of {mask.shape} do not belong together.")
+            raise MetricError(f"an anomaly map of {anomaly_map.shape} and a mask of {mask.shape} do not belong together.")
         if not np.isfinite(anomaly_map).all():
             raise MetricError("some scores are no finite numbers: the detector is broken, or its training diverged.")
         parts.append(anomaly_map[mask == 0])

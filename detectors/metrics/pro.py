@@ -39,8 +39,8 @@ def pro_curve(maps: Maps, masks: Sequence[Mask], limit: float = LIMIT) -> tuple[
             inside = labels > 0
             scores, owner = anomaly_map[inside], labels[inside]
             for region in range(1, count):
-                own = scores[owner == region]
-                total += above(own, values) / len(own)
+                of_region = scores[owner == region]
+                total += above(of_region, values) / len(of_region)
             regions += count - 1
     if not regions:
         raise MetricError("there is no anomalous region among what is measured.")
@@ -64,7 +64,7 @@ def au_pro_reference(maps: Maps, masks: Sequence[Mask]) -> float:
     _check(maps, masks, LIMIT)
     if not any(mask.any() for mask in masks):
         raise MetricError("there is no anomalous region among what is measured.")
-    low, high = min(float(one.min()) for one in maps), max(float(one.max()) for one in maps)
+    low, high = min(float(anomaly_map.min()) for anomaly_map in maps), max(float(anomaly_map.max()) for anomaly_map in maps)
     steps = low + (high - low) / _REFERENCE_STEPS * np.arange(_REFERENCE_STEPS)
     kernel = np.ones((5, 5), np.uint8)
     negatives = sum(int((mask == 0).sum()) for mask in masks)
@@ -84,8 +84,8 @@ def au_pro_reference(maps: Maps, masks: Sequence[Mask]) -> float:
         # a dilated threshold is the threshold of the dilated map
         dilated = cv2.dilate(anomaly_map, kernel)
         for region in range(1, count):
-            own = dilated[labels == region]
-            overlap += strictly_above(own) / len(own)
+            of_region = dilated[labels == region]
+            overlap += strictly_above(of_region) / len(of_region)
     rates, mean = wrong / negatives, overlap / regions
     kept = rates < LIMIT
     if np.ptp(rates[kept]) == 0 if kept.any() else True:
@@ -97,14 +97,14 @@ def au_pro_reference(maps: Maps, masks: Sequence[Mask]) -> float:
 
 def _check(maps: Maps, masks: Sequence[Mask], limit: float) -> None:
     if len(maps) != len(masks):
-        raise MetricError(f"{len(maps)} score maps and {len(masks)} masks do not belong together.")
+        raise MetricError(f"{len(maps)} anomaly maps and {len(masks)} masks do not belong together.")
     if not len(maps):
         raise MetricError("there is nothing to measure.")
     if not 0 < limit <= 1:
         raise MetricError(f"limit {limit}: expected a rate above 0, up to 1.")
     for anomaly_map, mask in zip(maps, masks, strict=True):
         if anomaly_map.shape != mask.shape:
-            raise MetricError(f"a score map of {anomaly_map.shape} and a mask of {mask.shape} do not belong together.")
+            raise MetricError(f"an anomaly map of {anomaly_map.shape} and a mask of {mask.shape} do not belong together.")
         if not np.isfinite(anomaly_map).all():
             raise MetricError("some scores are no finite numbers: the detector is broken, or its training diverged.")
     if len({float(extreme) for anomaly_map in maps for extreme in (anomaly_map.min(), anomaly_map.max())}) == 1:

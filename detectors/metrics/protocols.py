@@ -35,19 +35,17 @@ def all_metrics(
     """
     metrics: dict[str, float] = {}
     notes: dict[str, str] = {}
-    _ranked("image", lambda: rank(_labels(images), [one.score for one in images]), metrics, notes)
-    masked = [one for one in images if one.mask is not None]
-    without = sum(one.mask is None for one in images)
-    if not any(one.mask.any() for one in masked if one.mask is not None):
-        notes["pixel"] = (
-            f"no mask of an anomalous image is there: {without} of {sum(bool(one.label) for one in images)} have none"
-        )
+    _ranked("image", lambda: rank(_labels(images), [image.score for image in images]), metrics, notes)
+    masked = [image for image in images if image.mask is not None]
+    without, anomalous = sum(image.mask is None for image in images), sum(bool(image.label) for image in images)
+    if not any(image.mask.any() for image in masked if image.mask is not None):
+        notes["pixel"] = f"no mask of an anomalous image is there: {without} of {anomalous} have none"
         return metrics, notes
     if without:
-        notes["pixel"] = f"{without} of {sum(bool(one.label) for one in images)} anomalous images have no mask and are left out"
-    maps = [one.anomaly_map for one in masked]
-    masks = [one.mask for one in masked if one.mask is not None]
-    if sum(one.size for one in maps) <= _EXACT_PIXELS:
+        notes["pixel"] = f"{without} of {anomalous} anomalous images have no mask and are left out"
+    maps = [image.anomaly_map for image in masked]
+    masks = [image.mask for image in masked if image.mask is not None]
+    if sum(anomaly_map.size for anomaly_map in maps) <= _EXACT_PIXELS:
         _ranked("pixel", lambda: rank(_flat(masks), _flat(maps)), metrics, notes)
     else:
         notes["pixel_bins"] = "pixels were ranked by 2^16 bins"
@@ -79,20 +77,20 @@ def _ranked(prefix: str, ranking: Callable[[], Ranking], metrics: dict[str, floa
 
 def _labels(images: Sequence[ScoredImage]) -> list[int]:
     """Raises a MetricError where an image has no label."""
-    labels = [one.label for one in images if one.label is not None]
+    labels = [image.label for image in images if image.label is not None]
     if len(labels) != len(images):
         raise MetricError(f"{len(images) - len(labels)} images have no label.")
     return labels
 
 
 def _flat(arrays: Sequence[Any]) -> Any:
-    return np.concatenate([one.ravel() for one in arrays])
+    return np.concatenate([array.ravel() for array in arrays])
 
 
 def _binned(images: Sequence[ScoredImage]) -> Ranking:
-    low, high = min(float(one.anomaly_map.min()) for one in images), max(float(one.anomaly_map.max()) for one in images)
+    low, high = min(float(image.anomaly_map.min()) for image in images), max(float(image.anomaly_map.max()) for image in images)
     histogram = ScoreHistogram(low, high)
-    for one in images:
-        if one.mask is not None:
-            histogram.add(one.mask, one.anomaly_map)
+    for image in images:
+        if image.mask is not None:
+            histogram.add(image.mask, image.anomaly_map)
     return histogram.ranking()

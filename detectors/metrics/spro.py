@@ -44,14 +44,16 @@ def read_defects_config(path: Path) -> dict[int, DefectSettings]:
     try:
         entries = json.loads(path.read_bytes())
         settings = {
-            int(one["pixel_value"]): DefectSettings(
-                str(one["defect_name"]), float(one["saturation_threshold"]), bool(one["relative_saturation"])
+            int(entry["pixel_value"]): DefectSettings(
+                str(entry["defect_name"]), float(entry["saturation_threshold"]), bool(entry["relative_saturation"])
             )
-            for one in entries
+            for entry in entries
         }
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputDataError(f"{path}: not a list of defects with their saturation thresholds ({error!r}).") from error
-    if len(settings) != len(entries) or not all(1 <= value <= 255 and one.threshold > 0 for value, one in settings.items()):
+    if len(settings) != len(entries) or not all(
+        1 <= value <= 255 and defect.threshold > 0 for value, defect in settings.items()
+    ):
         raise InputDataError(f"{path}: pixel values must be different ones of 1 to 255, and thresholds above 0.")
     return settings
 
@@ -74,12 +76,12 @@ def au_spro(maps: Maps, channels: Sequence[Sequence[Channel]], limits: Sequence[
         MetricError: no defect, no normal pixel, or scores that are no numbers.
     """
     if len(maps) != len(channels):
-        raise MetricError(f"{len(maps)} score maps and masks of {len(channels)} images do not belong together.")
+        raise MetricError(f"{len(maps)} anomaly maps and masks of {len(channels)} images do not belong together.")
     unions = [np.zeros(anomaly_map.shape, np.uint8) for anomaly_map in maps]
     for union, defects in zip(unions, channels, strict=True):
         for mask, _ in defects:
             if mask.shape != union.shape:
-                raise MetricError(f"a score map of {union.shape} and a mask of {mask.shape} do not belong together.")
+                raise MetricError(f"an anomaly map of {union.shape} and a mask of {mask.shape} do not belong together.")
             union |= mask > 0
     values, rates = thresholds(negative_scores(maps, unions), max(limits))
     total, count = np.zeros(len(rates)), 0
@@ -105,9 +107,9 @@ def au_spro_by_kind(
     """
     results = {}
     for kind in sorted(set(kinds) - {"good"}):
-        chosen = [i for i, one in enumerate(kinds) if one in (kind, "good")]
+        chosen = [i for i, other in enumerate(kinds) if other in (kind, "good")]
         results[kind] = au_spro([maps[i] for i in chosen], [channels[i] for i in chosen], limits)
     if not results:
         raise MetricError("there is no anomaly among what is measured.")
-    mean = {limit: float(np.mean([one[limit] for one in results.values()])) for limit in limits}
+    mean = {limit: float(np.mean([of_kind[limit] for of_kind in results.values()])) for limit in limits}
     return {**results, "mean": mean, "pooled": au_spro(maps, channels, limits)}

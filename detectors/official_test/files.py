@@ -104,16 +104,16 @@ def _category_base(info: DatasetInfo, root: Path, bases: Sequence[Path], categor
 
 def _own_images(root: Path, category: str) -> Path:
     """The folder that holds `test`: that of the category, or the root where there is no other category."""
-    own = root.resolve().name or "images"
+    name = root.resolve().name or "images"
     folders = subfolders(root)
     tested = [folder.name for folder in folders if is_folder(folder / "test")]
     if category in tested:
         return root / category
     nested = [folder.name for folder in folders if image_files(folder)]
-    if is_folder(root / "test") and (category == own or nested == [category]):
+    if is_folder(root / "test") and (category == name or nested == [category]):
         return root
-    _check_known(root, category, [*tested, *nested, own])
-    raise _no_test_split(root if category == own else root / category)
+    _check_known(root, category, [*tested, *nested, name])
+    raise _no_test_split(root if category == name else root / category)
 
 
 def _check_known(base: Path, category: str, known: list[str]) -> None:

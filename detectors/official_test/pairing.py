@@ -23,20 +23,20 @@ def pair_masks(images: Sequence[Path], folder: Path) -> dict[Path, tuple[Path, .
     Raises:
         InputDataError: two images lay claim to a mask, or two masks to an image.
     """
-    by_stem, found = defaultdict(list), defaultdict(list)
+    by_stem, masks_of = defaultdict(list), defaultdict(list)
     for image in images:
         by_stem[image.stem].append(image)
     for mask in _masks(folder):
         name = mask.name if is_folder(mask) else mask.stem
         stem = name if name in by_stem else name.removesuffix("_mask")
         if stem in by_stem:
-            found[stem].append(mask)
-    for stem, masks in found.items():
+            masks_of[stem].append(mask)
+    for stem, masks in masks_of.items():
         if len(masks) > 1:
             raise _ambiguous(masks, "both are called like the mask of", by_stem[stem][0])
         if len(by_stem[stem]) > 1:
             raise _ambiguous(by_stem[stem], "both are called like the image of", masks[0])
-    pairs = {by_stem[stem][0]: masks[0] for stem, masks in found.items()}
+    pairs = {by_stem[stem][0]: masks[0] for stem, masks in masks_of.items()}
     return {image: tuple(image_files(mask)) if is_folder(mask) else (mask,) for image, mask in pairs.items()}
 
 

@@ -38,10 +38,10 @@ def demo_test_split() -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         making = Path(tempfile.mkdtemp(prefix=f".tmp-{os.getpid()}-", dir=place.parent))
     except OSError:
-        own = Path(tempfile.mkdtemp(prefix="demo-test-split-"))
-        atexit.register(shutil.rmtree, own, ignore_errors=True)
-        write_demo_test_split(own)
-        return own
+        folder = Path(tempfile.mkdtemp(prefix="demo-test-split-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        write_demo_test_split(folder)
+        return folder
     try:
         write_demo_test_split(making)
         making.chmod(0o755)

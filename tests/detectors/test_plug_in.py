@@ -1,5 +1,6 @@
 """Detectors of other packages: that of the documentation, by command, and broken ones."""
 
+import ast
 import json
 import re
 import signal
@@ -15,6 +16,7 @@ from tests.detectors.commands import RESUMED, assert_same_model
 from tests.support.builders import build_mvtec
 from tests.support.commands import environment
 from tests.support.paths import ROOT
+from tests.test_house import imports, read_modules
 
 PAGE = ROOT / "docs/new-detector.md"
 
@@ -88,3 +90,18 @@ def test_a_broken_one_is_named_with_the_way_out(code, name, told, tmp_path, monk
     assert name in detector_names()
     assert find_detector("logical").name == "logical"  # the others are none the worse
     sys.modules.pop("my_detector", None)
+
+
+def test_shared_code_names_no_detector():
+    names = sorted(path.parent.name for path in (ROOT / "detectors").glob("*/detector.py"))
+    assert set(names) <= set(detector_names())
+    modules = read_modules(ROOT, ("detectors",))
+    apart = tuple(f"detectors.{name}" for name in names)
+    shared = {name: module for name, module in modules.items() if not name.startswith(apart)}
+    targets = imports(modules)
+    words = re.compile(r"\b({})\b".format("|".join(names)), re.I)
+    for name, module in shared.items():
+        assert not [target for target in targets[name] if target.startswith(apart)], name
+        # MVTec LOCO calls some of its anomalies logical, and papers give names to what they measure
+        if not name.startswith(("detectors.evaluation", "detectors.metrics", "detectors.official_test")):
+            assert not words.search(ast.unparse(module.tree)), name

@@ -76,8 +76,11 @@ class Audit:
 
         def kinds(measured: dict[str, Measured]) -> dict[str, Any]:
             return {
-                kind: {"images": one.images, **{name: [round(v, 4) for v in one.percentiles(name)] for name in one.values}}
-                for kind, one in measured.items()
+                kind: {
+                    "images": of_kind.images,
+                    **{name: [round(v, 4) for v in of_kind.percentiles(name)] for name in of_kind.values},
+                }
+                for kind, of_kind in measured.items()
             }
 
         return {
@@ -112,9 +115,9 @@ def audit(shards: Path, real: Path, category: str | None = None, match: dict[str
     if category not in known:
         told = f"--category {category}: no such category" if category else "several categories"
         raise InputDataError(f"{shards}: {told}; name one of {', '.join(known)} with --category.")
-    header = next(one for one in dataset.headers if one.category == category)
-    found = read_real(real, header.image_size)
-    marked = [(kind, image, mask) for kind, image, mask in zip(found.kinds, found.images, found.masks, strict=True)
+    header = next(header for header in dataset.headers if header.category == category)
+    defects = read_real(real, header.image_size)
+    marked = [(kind, image, mask) for kind, image, mask in zip(defects.kinds, defects.images, defects.masks, strict=True)
               if kind != NORMAL and mask is not None]  # fmt: skip
     if not marked:
         raise InputDataError(f"--real {real}: none of the defects has a mask, without which nothing can be measured.")
@@ -122,10 +125,10 @@ def audit(shards: Path, real: Path, category: str | None = None, match: dict[str
     synthetic = _by_kind(_chosen(dataset, category))
     matched = {}
     for kind in synthetic:
-        wanted = (match or {}).get(kind)
-        if wanted is not None and wanted not in real_kinds:
-            raise InputDataError(f"--match {kind}={wanted}: the real defects have no such kind, but {', '.join(real_kinds)}.")
-        matched[kind] = wanted or (kind if kind in real_kinds else POOLED)
+        named = (match or {}).get(kind)
+        if named is not None and named not in real_kinds:
+            raise InputDataError(f"--match {kind}={named}: the real defects have no such kind, but {', '.join(real_kinds)}.")
+        matched[kind] = named or (kind if kind in real_kinds else POOLED)
     types = json.loads(header.config_json).get("types", {})
     suggested = {}
     for kind in synthetic:
@@ -154,7 +157,7 @@ def measure(images: Iterable[tuple[Image, Mask]]) -> Measured:
             values["count"].append(parts)
             places += cv2.resize(mask.astype(np.float64), (_GRID, _GRID), interpolation=cv2.INTER_AREA)
             count += 1
-    return Measured({name: np.array(one) for name, one in values.items()}, places / max(count, 1), count)
+    return Measured({name: np.array(numbers) for name, numbers in values.items()}, places / max(count, 1), count)
 
 
 def _parts(image: Image, mask: Mask) -> Iterator[tuple[float, float, float]]:
@@ -172,10 +175,10 @@ def _parts(image: Image, mask: Mask) -> Iterator[tuple[float, float, float]]:
             continue
         y0, x0 = max(0, y - 2 * reach), max(0, x - 2 * reach)
         window = np.s_[y0 : y + h + 2 * reach, x0 : x + w + 2 * reach]
-        own = np.asarray(labels[window] == number, np.uint8)
-        ring = (cv2.dilate(own, disc) > 0) & (mask[window] == 0)
+        region = np.asarray(labels[window] == number, np.uint8)
+        ring = (cv2.dilate(region, disc) > 0) & (mask[window] == 0)
         if ring.any():
-            difference = image[window][own > 0].mean(0) - image[window][ring].mean(0)
+            difference = image[window][region > 0].mean(0) - image[window][ring].mean(0)
             yield area / (height * width), float(np.hypot(w, h)) / max(height, width), float(np.abs(difference).max())
 
 
@@ -186,15 +189,15 @@ def _by_kind(marked: Iterable[tuple[str, Image, Mask]]) -> dict[str, Measured]:
         groups.setdefault(kind, []).append((image, mask))
     everything = [pair for pairs in groups.values() for pair in pairs]
     measured = {POOLED: measure(everything)} | {kind: measure(pairs) for kind, pairs in sorted(groups.items())}
-    return {kind: one for kind, one in measured.items() if one.images}
+    return {kind: of_kind for kind, of_kind in measured.items() if of_kind.images}
 
 
 def _chosen(dataset: ShardDataset, category: str) -> Iterator[tuple[str, Image, Mask]]:
     """Accepted samples of a category, evenly chosen of each type."""
     columns = zip(dataset.column("category"), dataset.column("type"), dataset.column("label"), strict=True)
     groups: dict[str, list[int]] = {}
-    for number, (own, kind, label) in enumerate(columns):
-        if own == category and label:
+    for number, (of_category, kind, label) in enumerate(columns):
+        if of_category == category and label:
             groups.setdefault(str(kind), []).append(number)
     for kind, numbers in sorted(groups.items()):
         for k in np.linspace(0, len(numbers) - 1, min(_MOST, len(numbers))).round().astype(int):
@@ -208,8 +211,8 @@ def _suggested(real: Measured, made: Measured, settings: dict[str, Any]) -> dict
         return {}
     changes: dict[str, list[float]] = {}
     for measure_, names in (("extent", _LENGTHS), ("contrast", _CONTRASTS)):
-        (low, _, high), (own_low, _, own_high) = real.percentiles(measure_), made.percentiles(measure_)
-        factors = low / max(own_low, 1e-9), high / max(own_high, 1e-9)
+        (low, _, high), (made_low, _, made_high) = real.percentiles(measure_), made.percentiles(measure_)
+        factors = low / max(made_low, 1e-9), high / max(made_high, 1e-9)
         if all(1 / _SLACK < factor < _SLACK for factor in factors):
             continue
         for name in names:
@@ -218,7 +221,7 @@ def _suggested(real: Measured, made: Measured, settings: dict[str, Any]) -> dict
                 changes[name] = [float(f"{min(first, last):.3g}"), float(f"{max(first, last):.3g}")]
     if "count_range" in settings:
         low, _, high = real.percentiles("count")
-        wanted = [max(1, round(low)), max(1, round(high))]
-        if wanted != [int(value) for value in settings["count_range"]]:
-            changes["count_range"] = [float(value) for value in wanted]
+        counts = [max(1, round(low)), max(1, round(high))]
+        if counts != [int(value) for value in settings["count_range"]]:
+            changes["count_range"] = [float(value) for value in counts]
     return changes

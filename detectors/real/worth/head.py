@@ -72,7 +72,7 @@ def embed(backbone: Backbone, images: Iterable[Image], count: int, device: torch
         nonlocal out, done
         x = torch.from_numpy(np.stack(batch)).to(device).permute(0, 3, 1, 2).float() / 255
         maps = backbone(((x - mean) / deviation).contiguous(memory_format=torch.channels_last))
-        grids = torch.cat([_on_grid(one) for one in maps], 1).permute(0, 2, 3, 1).half().cpu().numpy()
+        grids = torch.cat([_on_grid(level) for level in maps], 1).permute(0, 2, 3, 1).half().cpu().numpy()
         if out is None:
             out = np.empty((count, *grids.shape[1:]), np.float16)
         out[done : done + len(grids)] = grids
@@ -100,8 +100,8 @@ def _on_grid(features: Tensor) -> Tensor:
 
 def statistics(normal: Features) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each channel over some of the normal images."""
-    some = torch.from_numpy(normal[:: max(1, len(normal) // 64)].astype(np.float32)).flatten(0, 2)
-    return some.mean(0), some.std(0) + 1e-3
+    sample = torch.from_numpy(normal[:: max(1, len(normal) // 64)].astype(np.float32)).flatten(0, 2)
+    return sample.mean(0), sample.std(0) + 1e-3
 
 
 def train_head(
@@ -164,7 +164,7 @@ def _windows(
 
 
 @torch.inference_mode()
-def score_maps(head: SegmentationHead, features: Features, device: torch.device) -> NDArray[np.float32]:
+def anomaly_maps(head: SegmentationHead, features: Features, device: torch.device) -> NDArray[np.float32]:
     """(N, 2 GRID, 2 GRID) float32 probabilities of an anomaly."""
     maps = [
         head(torch.from_numpy(np.array(features[i : i + 16])).to(device).permute(0, 3, 1, 2).float()).sigmoid()[:, 0].cpu()
@@ -189,5 +189,7 @@ def nearest_maps(
         return ((torch.from_numpy(np.array(part)).to(device).float() - mean) / deviation).flatten(0, -2)[:, -384:]
 
     bank = flat(normal[i, y, x])
-    some = [torch.cdist(flat(features[k : k + 4]), bank).amin(1).view(-1, GRID, GRID).cpu() for k in range(0, len(features), 4)]
-    return np.asarray(torch.cat(some).numpy(), np.float32)
+    distances = [
+        torch.cdist(flat(features[k : k + 4]), bank).amin(1).view(-1, GRID, GRID).cpu() for k in range(0, len(features), 4)
+    ]
+    return np.asarray(torch.cat(distances).numpy(), np.float32)

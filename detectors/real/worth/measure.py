@@ -1,7 +1,7 @@
 """The measurement: which samples are compared, how often, and what comes out."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from detectors.data.backbones import load_backbone
 from detectors.real.defects import NORMAL, read_real
-from detectors.real.worth.head import GRID, LEVELS, SIDE, Features, embed, nearest_maps, score_maps, shrink_mask, train_head
+from detectors.real.worth.head import GRID, LEVELS, SIDE, Features, anomaly_maps, embed, nearest_maps, shrink_mask, train_head
 from detectors.real.worth.scoring import Scores
 from synthgen.errors import InputDataError, suggest
 from synthgen.samples import Image
 from synthgen.shards import ShardDataset
+from synthgen.terminal.callbacks import OnMessage
 
 WHOLE = "all types"
 NEAREST = "no anomalies"
@@ -90,8 +91,8 @@ class Worth:
 
     def values(self, name: str, metric: str, kind: str | None = None) -> list[float]:
         """A metric of one set, one value for each seed that has it."""
-        found = (row.metrics if kind is None else row.kinds.get(kind, {}) for row in self.rows if row.name == name)
-        return [metrics[metric] for metrics in found if metric in metrics]
+        metrics = (row.metrics if kind is None else row.kinds.get(kind, {}) for row in self.rows if row.name == name)
+        return [values[metric] for values in metrics if metric in values]
 
     def to_json(self) -> dict[str, Any]:
         """As JSON types."""
@@ -107,7 +108,7 @@ class Worth:
 
 
 def measure_worth(
-    shards: Path, real: Path, options: WorthOptions, device: torch.device, note: Callable[[str], None] = lambda _: None
+    shards: Path, real: Path, options: WorthOptions, device: torch.device, on_message: OnMessage = lambda _: None
 ) -> Worth:
     """Train the fixed detector on each type of a dataset and on all of them, and test it on real defects.
 
@@ -119,7 +120,7 @@ def measure_worth(
         real: the real defects, see `read_real`.
         options: how.
         device: where to.
-        note: is told what happens.
+        on_message: hears what happens.
 
     Raises:
         InputDataError: too few samples, or no real defects.
@@ -135,7 +136,7 @@ def measure_worth(
     if len(used) < 2:
         raise InputDataError(f"{shards}: {len(used)} normal images of {category} to learn from; at least 2 are needed.")
     chosen = _spread(used, options.normals)
-    note(f"features of {len(chosen)} normal and {len(test.images)} real images")
+    on_message(f"features of {len(chosen)} normal and {len(test.images)} real images")
     good = embed(backbone, (normal.pixels for normal in chosen), len(chosen), device)
     extra = [normal.pixels for normal in normals if normal.source in held_out][:100]
     seen = embed(backbone, [*test.images, *extra], len(test.images) + len(extra), device)
@@ -152,12 +153,12 @@ def measure_worth(
 
     everything = np.arange(len(kinds))
     for name, indices in _sets(dataset, category, held_out, options.samples):
-        note(f"{name}: {len(indices)} samples")
+        on_message(f"{name}: {len(indices)} samples")
         synthetic, targets = _embedded(backbone, dataset, indices, device)
         for seed in options.seeds:
             head = train_head(good, synthetic, targets, seed, options.steps, device)
-            record(name, seed, len(indices), score_maps(head, seen, device), everything)
-    note("references")
+            record(name, seed, len(indices), anomaly_maps(head, seen, device), everything)
+    on_message("references")
     marked = np.array(
         [i for i, (kind, mask) in enumerate(zip(kinds, masks, strict=True)) if kind != NORMAL and mask is not None]
     )
@@ -169,7 +170,7 @@ def measure_worth(
                 targets = np.stack([shrink_mask(mask, 2 * GRID) for i in half if (mask := masks[i]) is not None])
                 head = train_head(good, seen[np.sort(half)], targets[np.argsort(half)], seed, options.steps, device)
                 rest = np.setdiff1d(everything, half)
-                record(REAL, seed, len(half), score_maps(head, seen, device), rest)
+                record(REAL, seed, len(half), anomaly_maps(head, seen, device), rest)
     facts = {
         "real images": f"{sum(kind != NORMAL for kind in test.kinds)} defects, {kinds.count(NORMAL)} normal",
         "normal test images": "kept from those of the shards" if held_out else "given",
@@ -200,13 +201,13 @@ def suggested_weights(worth: Worth) -> dict[str, float]:
     return {name: round(value / max(len(kinds), 1), 3) for name, value in total.items()}
 
 
-def _category(dataset: ShardDataset, wanted: str | None) -> str:
+def _category(dataset: ShardDataset, category: str | None) -> str:
     there = sorted({header.category for header in dataset.headers})
-    if wanted is None and len(there) > 1:
+    if category is None and len(there) > 1:
         raise InputDataError(f"--category is needed: the shards hold {', '.join(there)}.")
-    if wanted is not None and wanted not in there:
-        raise InputDataError(f"--category {wanted}: the shards have no such category.{suggest(wanted, there)}")
-    return wanted or there[0]
+    if category is not None and category not in there:
+        raise InputDataError(f"--category {category}: the shards have no such category.{suggest(category, there)}")
+    return category or there[0]
 
 
 def _sets(dataset: ShardDataset, category: str, held_out: set[str], most: int) -> Iterator[tuple[str, list[int]]]:
@@ -219,9 +220,9 @@ def _sets(dataset: ShardDataset, category: str, held_out: set[str], most: int) -
         raise InputDataError(f"{len(usable)} samples of {category} to learn from; at least {_FEWEST} are needed.")
     yield WHOLE, _spread(usable, most)
     for name in names if len(names) > 1 else []:
-        own = [i for i in usable if types[i] == name]
-        if len(own) >= _FEWEST:
-            yield name, _spread(own, most)
+        of_type = [i for i in usable if types[i] == name]
+        if len(of_type) >= _FEWEST:
+            yield name, _spread(of_type, most)
 
 
 def _embedded(

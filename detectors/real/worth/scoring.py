@@ -1,4 +1,4 @@
-"""Metrics of score maps for any choice of their images, from histograms made once for each image."""
+"""Metrics of anomaly maps for any choice of their images, from histograms made once for each image."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ _LIMIT = 0.3  # of the false positive rate, for AU-PRO
 
 
 class Scores:
-    """Score maps against the truth.
+    """Anomaly maps against the truth.
 
     Image AUROC of the largest value of the smoothed map, pixel AUROC, pixel AP, and AU-PRO up to a false positive rate of
     0.3, at SIDE x SIDE pixels. Pixels are ranked by 2^14 bins of the maps' logits.
@@ -24,7 +24,7 @@ class Scores:
 
     def __init__(self, maps: NDArray[np.float32], masks: Sequence[Mask | None], kinds: Sequence[str], normal: str) -> None:
         """Take (N, h, w) maps, their (SIDE, SIDE) masks (None where nobody marked an anomaly) and kinds of defects."""
-        smooth = np.stack([_smooth(one) for one in maps])
+        smooth = np.stack([_smooth(anomaly_map) for anomaly_map in maps])
         self.kinds = np.array(kinds)
         self.normal = normal
         self.masked = np.array([mask is not None for mask in masks])
@@ -32,7 +32,7 @@ class Scores:
         values = np.log(smooth.clip(1e-6, 1 - 1e-6) / (1 - smooth.clip(1e-6, 1 - 1e-6))) if smooth.max() <= 1 else smooth
         low, span = float(values.min()), max(float(np.ptp(values)), 1e-12)
         bins = ((values - low) / span * (_BINS - 1)).astype(np.int32)
-        self._counts = np.stack([_histograms(one, mask) for one, mask in zip(bins, masks, strict=True)])
+        self._counts = np.stack([_histograms(binned, mask) for binned, mask in zip(bins, masks, strict=True)])
 
     def metrics(self, kind: str | None = None) -> dict[str, float]:
         """Metrics, each 0 to 1, of the normal images and one kind of defect; of all kinds if None."""

@@ -15,7 +15,7 @@ from detectors.data.backbones import load_backbone  # noqa: E402  needs torch
 from detectors.metrics import all_metrics  # noqa: E402
 from detectors.real.defects import read_real  # noqa: E402
 from detectors.real.worth import WorthOptions, measure_worth  # noqa: E402
-from detectors.real.worth.head import GRID, LEVELS, SIDE, embed, score_maps, shrink_mask, train_head  # noqa: E402
+from detectors.real.worth.head import GRID, LEVELS, SIDE, anomaly_maps, embed, shrink_mask, train_head  # noqa: E402
 from detectors.real.worth.measure import NEAREST, REAL, WHOLE, Row, Worth, suggested_weights  # noqa: E402
 from detectors.real.worth.scoring import Scores, _smooth  # noqa: E402
 from detectors.results import ScoredImage  # noqa: E402
@@ -75,7 +75,7 @@ def test_the_head_learns_what_is_marked_and_the_same_twice():
         synthetic[k, y : y + 6, x : x + 6, 0] += 6
         masks[k, 2 * y : 2 * y + 12, 2 * x : 2 * x + 12] = 1
     heads = [train_head(normal, synthetic, masks, 3, 60, CPU) for _ in range(2)]
-    maps = [score_maps(head, synthetic, CPU) for head in heads]
+    maps = [anomaly_maps(head, synthetic, CPU) for head in heads]
     assert np.array_equal(*maps)
     assert maps[0][masks > 0].mean() > maps[0][masks == 0].mean() + 0.4
 
