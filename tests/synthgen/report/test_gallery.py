@@ -12,8 +12,8 @@ import pytest
 
 from synthgen.errors import InputDataError
 from synthgen.report.gallery import collect, write_gallery
-from synthgen.report.gallery import collect as collect_module
-from synthgen.report.gallery.collect import FIELDS, _outline
+from synthgen.report.gallery import collection as collect_module
+from synthgen.report.gallery.collection import FIELDS, _outline
 from synthgen.shards import ShardDataset
 from tests.support.commands import build_arguments, build_normals, synthgen
 
