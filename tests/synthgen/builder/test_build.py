@@ -77,7 +77,7 @@ def test_a_second_build_makes_nothing(root, built, tmp_path):
     out = shutil.copytree(built, tmp_path / "out")
     inodes = {path: path.stat().st_ino for path in out.glob("*.h5")}
     told = []
-    result = build(plan_of(root), out, progress=told.append)
+    result = build(plan_of(root), out, on_samples=told.append)
     assert (result.already, result.planned) == (40, 40)
     assert told == [40]
     assert {path: path.stat().st_ino for path in out.glob("*.h5")} == inodes
@@ -85,7 +85,7 @@ def test_a_second_build_makes_nothing(root, built, tmp_path):
 
 def test_progress_never_goes_back_and_ends_at_all_samples(root, tmp_path):
     told = []
-    build(plan_of(root, per_image=1), tmp_path / "out", jobs=2, progress=told.append)
+    build(plan_of(root, per_image=1), tmp_path / "out", jobs=2, on_samples=told.append)
     assert told == sorted(told)
     assert (told[0], told[-1]) == (0, 20)
 
