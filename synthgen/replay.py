@@ -67,6 +67,7 @@ class Replay:
 def replay_from_shards(
     path: Path,
     sample_id: str,
+    *,
     foreground_masks: Path | None = None,
     sam_checkpoint: Path | None = None,
     edges: EdgeAssets | None = None,
@@ -94,7 +95,9 @@ def replay_from_shards(
     stored = dataset[dataset.index(sample_id)]
     if stored.rejected.startswith("quarantined"):
         raise InputDataError(f"{sample_id}: was left out: {stored.rejected}. Making it again would kill this process too.")
-    prepared = prepare_again(dataset, stored, foreground_masks, sam_checkpoint, edges, root)
+    prepared = prepare_again(
+        dataset, stored, foreground_masks=foreground_masks, sam_checkpoint=sam_checkpoint, edges=edges, root=root
+    )
     recipe = recipe_from_resolved(_config(dataset, stored))
     refines = _refiner(recipe, stored, refinement or NO_NETWORKS, _config(dataset, stored))
     again = make_sample(stored.spec, prepared, recipe.settings(stored.spec.type), recipe.seed, refines)
@@ -131,6 +134,7 @@ def with_neighbours(path: Path) -> ShardDataset:
 def prepare_again(
     dataset: ShardDataset,
     stored: Sample,
+    *,
     foreground_masks: Path | None = None,
     sam_checkpoint: Path | None = None,
     edges: EdgeAssets | None = None,

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, overload
 from detectors.data.preprocessing import Preprocessing
 from synthgen.anomalies.registry import AUTO
 from synthgen.datasets import NormalSource, dataset_info, read_normal
+from synthgen.decide import decide
 from synthgen.edges.pipeline import EdgeAssets
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.plan import Plan, make_plan, specs_of
@@ -323,7 +324,7 @@ def _plan(
             "seed": made.seed,
         }
     )
-    return make_plan(recipe, {} if root is None else {dataset: root}, edges=edges)
+    return make_plan(decide(recipe, {} if root is None else {dataset: root}, edges=edges))
 
 
 def _enough(count: int, what: str) -> None:

@@ -20,6 +20,7 @@ from synthgen.builder.task import ShardTask, build_shard, progress_path
 from synthgen.errors import StorageError, SynthgenError
 from synthgen.files import check_space
 from synthgen.plan import Plan, PlannedShard
+from synthgen.terminal.callbacks import OnMessage
 
 _POLL_SECONDS = 0.2
 _WARMED_AT_ONCE = 8  # images of one task
@@ -28,7 +29,7 @@ _MOST_DEATHS = 20  # of one shard's workers, before the build gives up
 _TRIES_PER_SAMPLE = 2
 _KILLER = "quarantined: making it killed the worker process"
 
-Progress = Callable[[int], None]
+OnSamples = Callable[[int], None]
 """Called now and then with the number of samples that are made, those of an earlier build included."""
 
 
@@ -79,10 +80,11 @@ def build(
     plan: Plan,
     out: Path,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    *,
     opener: Opener = open_loky,
     part: Part | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    on_samples: OnSamples = lambda made: None,
+    on_message: OnMessage = lambda text: None,
 ) -> BuildResult:
     """Make what is missing of a plan in a folder.
 
@@ -90,11 +92,11 @@ def build(
         plan: what to make.
         out: the folder; made if need be. A second build with the same plan resumes.
         jobs: worker processes; None takes one per usable core.
-        progress: called from time to time.
         opener: opens the workers: `open_loky`, or what `dask_opener` gives.
         part: make only these shards of the plan, beside other builds of other parts; a build without it, once all parts
             are there, writes the manifest.
-        say: hears how far the work before the first sample is.
+        on_samples: called from time to time.
+        on_message: called with how far the work before the first sample is.
 
     Raises:
         UsageError: the folder belongs to something else.
@@ -107,9 +109,9 @@ def build(
         missing = [shard for shard in shards if shard.name not in done]
         check_space(out, sum(_least_bytes(plan, shard) for shard in missing))
         already = sum(len(shard) for shard in shards if shard.name in done)
-        run = _Run(plan, folder, progress or (lambda _: None), already, opener)
+        run = _Run(plan, folder, on_samples, already, opener)
         if missing:
-            run.warm(missing, jobs or usable_cores(), say)
+            run.warm(missing, jobs or usable_cores(), on_message)
         done.update(run.make(missing, jobs or usable_cores()))
         reports = [done[shard.name] for shard in shards]
         if part is None:
@@ -128,17 +130,17 @@ def _least_bytes(plan: Plan, shard: PlannedShard) -> int:
 class _Run:
     """The shards of one build in the making."""
 
-    def __init__(self, plan: Plan, folder: OutputFolder, progress: Progress, already: int, opener: Opener) -> None:
+    def __init__(self, plan: Plan, folder: OutputFolder, on_samples: OnSamples, already: int, opener: Opener) -> None:
         self._plan = plan
         self._open = opener
         self._folder = folder
-        self._progress = progress
+        self._on_samples = on_samples
         self._samples = self._told = already
         self._reports: dict[str, ShardReport] = {}
         self._methods = plan.methods if plan.shards else {}
         self._licences = {scan.dataset: plan.licence(scan) for scan in plan.scans}
 
-    def warm(self, shards: list[PlannedShard], jobs: int, say: Callable[[str], None]) -> None:
+    def warm(self, shards: list[PlannedShard], jobs: int, on_message: OnMessage) -> None:
         """Work out edges and regions of the images, so that no two workers do it twice.
 
         Of a share of the images only theirs; few of the others lend edges. What goes wrong here goes wrong again, and is
@@ -169,11 +171,11 @@ class _Run:
                 workers.check()
                 wrong = next((future.exception() for future in finished if future.exception() is not None), None)
                 if wrong is not None:
-                    say(f"not used: edges and regions are worked out along with the samples: {wrong}")
+                    on_message(f"not used: edges and regions are worked out along with the samples: {wrong}")
                     return
                 ready += sum(future.result() for future in finished)
                 if finished:
-                    say(f"edges and regions: {ready} of {total} images")
+                    on_message(f"edges and regions: {ready} of {total} images")
 
     def make(self, shards: list[PlannedShard], jobs: int) -> dict[str, ShardReport]:
         """Make all of them, and return their reports by name."""
@@ -254,7 +256,7 @@ class _Run:
     def _tell(self, unfinished: int) -> None:
         """Report progress; a shard between its last sample and its report must not make it go back."""
         self._told = max(self._told, self._samples + unfinished)
-        self._progress(self._told)
+        self._on_samples(self._told)
 
     def _task(self, shard: PlannedShard, killers: Mapping[str, str] | None = None) -> ShardTask:
         known = {key: why for key, why in self._folder.quarantined().items() if key.startswith(_prefix(shard))}

@@ -133,7 +133,7 @@ class _Builder:
         extras = self._extras()
         # a generated picture for each sample and for each normal image, at most
         bases = len(shard.sources) + (len(shard.sources) + len(shard) if "generated_index" in extras else 0)
-        writer = ShardWriter(task.folder / shard.name, header, len(shard), bases, recipe.layout, compression, extras)
+        writer = ShardWriter(task.folder / shard.name, header, len(shard), bases, recipe.layout, compression, extras=extras)
         with writer, self._noting():
             for sources in self._groups():
                 self._add_sources(writer, sources)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from synthgen.errors import UsageError
+from synthgen.terminal.arguments import assignments
 from synthgen.terminal.console import Json, console, print_json, stdout_console
 
 
@@ -37,16 +38,14 @@ def compare_real(
         from detectors.real.comparison.report import recipe_text, summary_table, write_audit
     except ModuleNotFoundError as error:
         raise UsageError(f"`synthgen compare-real` needs {error.name}: pip install 'synthgen[detectors]'.") from error
-    pairs = [entry.partition("=") for entry in match or ()]
-    if wrong := [entry for entry, parts in zip(match or (), pairs, strict=True) if not parts[0] or not parts[2]]:
-        raise UsageError(f"--match {wrong[0]}: expected TYPE=KIND, such as spot=pinhole.")
-    found = audit(folder, real, category, {first: last for first, _, last in pairs})
-    page = write_audit(out if out is not None else folder / "compare-real", found)
+    pairs = dict(assignments("--match", match or (), "TYPE=KIND, such as spot=pinhole"))
+    result = audit(folder, real, category, pairs)
+    page = write_audit(out if out is not None else folder / "compare-real", result)
     if json:
-        print_json(found.to_json())
+        print_json(result.to_json())
         return
-    stdout_console().print(summary_table(found))
-    if text := recipe_text(found):
+    stdout_console().print(summary_table(result))
+    if text := recipe_text(result):
         console().print("suggested, for a recipe:", markup=False)
         typer.echo(text.rstrip())
     typer.echo(page)

@@ -35,7 +35,7 @@ _LEAST_FREE = 5.0  # GB
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Check:
     """One line of the report.
 
     Attributes:
@@ -72,45 +72,45 @@ def doctor(
     console().print("all is well")
 
 
-def _versions() -> list[Finding]:
+def _versions() -> list[Check]:
     from synthgen import __version__
 
-    found = [Finding("synthgen", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")]
+    found = [Check("synthgen", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")]
     for name in _PACKAGES:
         try:
-            found.append(Finding(name, "ok", importlib.metadata.version(name)))
+            found.append(Check(name, "ok", importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
             extra = _EXTRAS.get(name)
             way = f"not installed: pip install 'synthgen[{extra.split(',')[0]}]' brings it" if extra else "not installed"
-            found.append(Finding(name, "note" if extra else "warning", way))
+            found.append(Check(name, "note" if extra else "warning", way))
     return found
 
 
-def _machine() -> list[Finding]:
+def _machine() -> list[Check]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    return [Finding("machine", "ok", f"{cores} cores, {memory:.1f} GB of memory")]
+    return [Check("machine", "ok", f"{cores} cores, {memory:.1f} GB of memory")]
 
 
-def _gpu() -> list[Finding]:
+def _gpu() -> list[Check]:
     if find_spec("torch") is None:
-        return [Finding("GPU", "note", "not looked for: PyTorch is not installed (building from renderers needs none)")]
+        return [Check("GPU", "note", "not looked for: PyTorch is not installed (building from renderers needs none)")]
     import torch
 
     if not torch.cuda.is_available():
-        return [Finding("GPU", "note", "none that PyTorch can use: trainings run on the CPU, slowly")]
+        return [Check("GPU", "note", "none that PyTorch can use: trainings run on the CPU, slowly")]
     found = []
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
         try:
             torch.zeros(1024, device=f"cuda:{number}").sum().item()
-            found.append(Finding(f"GPU {number}", "ok", f"{facts.name}, {facts.total_memory / 1e9:.0f} GB"))
+            found.append(Check(f"GPU {number}", "ok", f"{facts.name}, {facts.total_memory / 1e9:.0f} GB"))
         except RuntimeError as error:
-            found.append(Finding(f"GPU {number}", "warning", f"{facts.name} fails: {str(error).splitlines()[0]}"))
+            found.append(Check(f"GPU {number}", "warning", f"{facts.name} fails: {str(error).splitlines()[0]}"))
     return found
 
 
-def _weights() -> list[Finding]:
+def _weights() -> list[Check]:
     found = []
     if find_spec("torch") is not None:
         import torch
@@ -121,23 +121,23 @@ def _weights() -> list[Finding]:
         for one in BACKBONES.values():
             there = (folder / one.file).is_file()
             told = str(folder / one.file) if there else f"not in {folder}: fetched when needed, or --weights backbone=FILE"
-            found.append(Finding(f"backbone {one.name}", "ok" if there else "note", told))
+            found.append(Check(f"backbone {one.name}", "ok" if there else "note", told))
     sam = os.environ.get("SYNTHGEN_SAM")
     if sam and not Path(sam).is_file():
-        found.append(Finding("SAM", "warning", f"$SYNTHGEN_SAM names {sam}, which is no file"))
+        found.append(Check("SAM", "warning", f"$SYNTHGEN_SAM names {sam}, which is no file"))
     elif sam:
-        found.append(Finding("SAM", "ok", sam))
+        found.append(Check("SAM", "ok", sam))
     return found
 
 
-def _datasets() -> list[Finding]:
+def _datasets() -> list[Check]:
     from synthgen.datasets import dataset_names, scan
 
     root = os.environ.get("SYNTHGEN_DATA")
     if not root:
-        return [Finding("datasets", "note", "$SYNTHGEN_DATA is not set: give --root")]
+        return [Check("datasets", "note", "$SYNTHGEN_DATA is not set: give --root")]
     if not Path(root).is_dir():
-        return [Finding("datasets", "warning", f"$SYNTHGEN_DATA names {root}, which is no folder")]
+        return [Check("datasets", "warning", f"$SYNTHGEN_DATA names {root}, which is no folder")]
     found = []
     for name in dataset_names():
         if not (Path(root) / name).is_dir():
@@ -145,15 +145,15 @@ def _datasets() -> list[Finding]:
         try:
             categories = scan(name, None).categories
             images = sum(len(one.used) for one in categories)
-            found.append(Finding(f"dataset {name}", "ok", f"{len(categories)} categories, {images} normal images"))
+            found.append(Check(f"dataset {name}", "ok", f"{len(categories)} categories, {images} normal images"))
         except SynthgenError as error:
-            found.append(Finding(f"dataset {name}", "warning", str(error).splitlines()[0]))
+            found.append(Check(f"dataset {name}", "warning", str(error).splitlines()[0]))
     return found or [
-        Finding("datasets", "note", f"none in {root}: folders there are called {', '.join(dataset_names()[:4])}, ...")
+        Check("datasets", "note", f"none in {root}: folders there are called {', '.join(dataset_names()[:4])}, ...")
     ]
 
 
-def _folder(out: Path) -> list[Finding]:
+def _folder(out: Path) -> list[Check]:
     import shutil
 
     try:
@@ -167,19 +167,19 @@ def _folder(out: Path) -> list[Finding]:
             os.fsync(file.fileno())
             speed = _WRITTEN / 1e6 / max(time.monotonic() - start, 1e-6)
     except OSError as error:
-        return [Finding(f"folder {out}", "warning", f"cannot be written: {error.strerror or error}")]
+        return [Check(f"folder {out}", "warning", f"cannot be written: {error.strerror or error}")]
     state = "ok" if free >= _LEAST_FREE and speed >= _SLOW else "note"
-    return [Finding(f"folder {out}", state, f"{free:.0f} GB free, written at {speed:.0f} MB/s")]
+    return [Check(f"folder {out}", state, f"{free:.0f} GB free, written at {speed:.0f} MB/s")]
 
 
-def _cache() -> list[Finding]:
+def _cache() -> list[Check]:
     from synthgen import cache
 
     folder = cache.folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return [Finding("cache", "ok", str(folder))]
+            return [Check("cache", "ok", str(folder))]
     except OSError as error:
         told = f"{folder} cannot be written ({error.strerror or error}): what could be kept is worked out again"
-        return [Finding("cache", "note", told)]
+        return [Check("cache", "note", told)]

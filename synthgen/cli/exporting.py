@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from synthgen.errors import UsageError
-from synthgen.terminal.arguments import names_of
+from synthgen.cli.options import Categories, Folder, Types
+from synthgen.errors import UsageError, suggest
+from synthgen.terminal.arguments import names_of, shares_of
 from synthgen.terminal.console import Json, console, print_json
-
-Folder = Annotated[Path, typer.Argument(help="The folder that `synthgen build` wrote (or a single shard).")]
 
 
 def export(
     folder: Folder,
+    *,
     to: Annotated[str, typer.Option(help="mvtec, coco, yolo, webdataset, parquet or numpy.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to write; nothing may lie in it.")],
     split: Annotated[
@@ -24,8 +24,8 @@ def export(
         ),
     ] = None,
     split_seed: Annotated[int, typer.Option(min=0, help="Another one splits otherwise.")] = 0,
-    categories: Annotated[str | None, typer.Option("--categories", "--category", help="Comma-separated; default: all.")] = None,
-    types: Annotated[str | None, typer.Option("--types", "--type", help="Comma-separated; default: all.")] = None,
+    categories: Categories = None,
+    types: Types = None,
     json: Json = False,
 ) -> None:
     """Write a dataset in the format of another tool: images, exact masks, and what is known about them.
@@ -38,7 +38,6 @@ def export(
     """
     from importlib import import_module
 
-    from synthgen.errors import suggest
     from synthgen.export import FORMATS
     from synthgen.export import export as write
     from synthgen.export.selection import choose
@@ -46,7 +45,7 @@ def export(
     if to not in FORMATS:
         raise UsageError(f"--to {to}: there is no such format.{suggest(to, list(FORMATS))}")
     writer = import_module(f"synthgen.export.{to}")
-    shares = writer.SHARES if split is None else _shares(split)
+    shares = writer.SHARES if split is None else shares_of(split)
     chosen = choose(folder, names_of(categories) or (), names_of(types) or (), shares, split_seed, writer.NAMES)
     counts = write(chosen, to, out)
     if json:
@@ -60,8 +59,8 @@ def report(
     folder: Folder,
     out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")] = Path("report.html"),
     most: Annotated[int, typer.Option(min=1, max=20000, help="Samples to show, evenly of each category and type.")] = 2000,
-    categories: Annotated[str | None, typer.Option("--categories", "--category", help="Comma-separated; default: all.")] = None,
-    types: Annotated[str | None, typer.Option("--types", "--type", help="Comma-separated; default: all.")] = None,
+    categories: Categories = None,
+    types: Types = None,
     quality: Annotated[Path | None, typer.Option(help="Scores of `detectors score-samples`, to filter and order by.")] = None,
 ) -> None:
     """Write one HTML file to look at a dataset: pictures with masks, filters, numbers. It needs no network.
@@ -79,10 +78,3 @@ def report(
     typer.echo(out)
     shown, samples = gallery.facts["shown"], gallery.facts["samples"]
     console().print(f"{shown} of {samples} samples, {size / 1e6:.1f} MB: open it in a browser", markup=False)
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.replace(",", "/").split("/"))
-    except ValueError as error:
-        raise UsageError(f"--split {text}: expected shares, such as 0.8/0.2.") from error

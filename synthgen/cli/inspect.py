@@ -1,16 +1,27 @@
-"""The verbs that look: list, status, info, verify, view."""
+"""The verbs that look: list, status, info, verify, view, diff, replay."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from synthgen.cli import options as o
-from synthgen.cli.request import edge_tools
+from synthgen.cli.options import (
+    Categories,
+    Device,
+    EdgeRequest,
+    Folder,
+    ForegroundMasks,
+    Quality,
+    RefinementRequest,
+    Root,
+    Types,
+)
+from synthgen.cli.request import edge_assets, refinement_tools
 from synthgen.errors import InputDataError, IntegrityError, UsageError, suggest
+from synthgen.terminal.arguments import names_of
 from synthgen.terminal.console import Json, console, print_json, stdout_console
+from synthgen.terminal.options import with_options
 
-Folder = Annotated[Path, typer.Argument(help="The folder that `synthgen build` wrote (or a single shard).")]
 _LISTS = ("datasets", "types", "settings", "materials", "recipes")
 
 
@@ -126,11 +137,14 @@ def verify(
         console().print("But it is not complete: `synthgen status` says how far its build is.")
 
 
+@with_options
 def view(
     folder: Folder,
+    edges: EdgeRequest,
+    *,
     out: Annotated[Path, typer.Option("--out", "-o", help="The picture to write.")] = Path("sheet.png"),
-    category: Annotated[str | None, typer.Option("--categories", "--category", help="Comma-separated; default: all.")] = None,
-    type_: Annotated[str | None, typer.Option("--types", "--type", help="Comma-separated; default: all.")] = None,
+    categories: Categories = None,
+    types: Types = None,
     n: Annotated[int, typer.Option("-n", min=1, max=200, help="Samples of each category and type.")] = 4,
     per_row: Annotated[int, typer.Option(min=1, max=12, help="Samples in a row.")] = 4,
     steps: Annotated[
@@ -143,12 +157,9 @@ def view(
     by: Annotated[
         str | None, typer.Option("--by", help="quality: the best and the worst samples of each category and type.")
     ] = None,
-    quality: o.QualityOption = None,
-    edge_generator: o.EdgeGenerator = None,
-    weights: o.WeightsOption = None,
-    sam_checkpoint: o.SamCheckpoint = None,
-    device: o.DeviceOption = "auto",
-    root: o.Root = None,
+    quality: Quality = None,
+    device: Device = "auto",
+    root: Root = None,
 ) -> None:
     """Write a contact sheet: each sample whole with its mask outlined, and close up.
 
@@ -169,9 +180,8 @@ def view(
         raise UsageError(f"--out {out}: the contact sheet is a PNG; give it that ending.")
     if not out.absolute().parent.is_dir():
         raise InputDataError(f"--out {out}: there is no folder {out.absolute().parent}.")
-    categories = tuple(part.strip() for part in category.split(",")) if category else ()
-    types = tuple(canonical_type(part) for part in type_.split(",")) if type_ else ()
-    selection = Selection(categories, types, n)
+    names = tuple(canonical_type(name) for name in names_of(types) or ())
+    selection = Selection(tuple(names_of(categories) or ()), names, n)
     if steps and compare:
         raise UsageError("--steps and --compare show different sheets: give one of them.")
     if by not in (None, "quality"):
@@ -183,8 +193,7 @@ def view(
     if compare:
         typer.echo(str(write_comparison([folder, *compare], out, selection)))
     elif steps:
-        tools = edge_tools(edge_generator, weights or (), sam_checkpoint, device)
-        typer.echo(str(write_steps(folder, out, selection, tools, root)))
+        typer.echo(str(write_steps(folder, out, selection, edge_assets(edges, device), root)))
     else:
         typer.echo(str(write_sheet(folder, out, selection, per_row, read_quality(quality) if quality else None)))
 
@@ -216,3 +225,45 @@ def diff(
         shown = "".join(f"\n  {sample}" for sample in ids[:5]) + (f"\n  ... and {len(ids) - 5} more" if len(ids) > 5 else "")
         typer.echo(f"{title}: {len(ids)}{shown}")
     typer.echo(f"equal: {found.same}")
+
+
+@with_options
+def replay(
+    sample_id: Annotated[str, typer.Argument(help="Such as mvtec/bottle/000/crack/0; `synthgen plan --samples` lists them.")],
+    edges: EdgeRequest,
+    refinement: RefinementRequest,
+    *,
+    shards: Annotated[Path, typer.Option("--in", help="The dataset that holds it.")] = Path(),
+    out: Annotated[Path | None, typer.Option(help="Folder for PNGs: image, mask and normal image.")] = None,
+    foreground_masks: ForegroundMasks = None,
+    device: Device = "auto",
+    root: Root = None,
+) -> None:
+    """Make one sample of a dataset again, from its seed and from its parameters, and show the parameters.
+
+    The normal image is taken from the shard. The dataset it came from (--root) is needed only for edge edits of a set that
+    was made with --sample.
+
+    [bold]Example[/bold]
+
+      synthgen replay mvtec/bottle/000/crack/0 --in synthgen-out/mvtec --out look
+    """
+    from synthgen.replay import replay_from_shards, save_pictures
+
+    result = replay_from_shards(
+        shards,
+        sample_id,
+        foreground_masks=foreground_masks,
+        sam_checkpoint=edges.sam_checkpoint,
+        edges=edge_assets(edges, device),
+        root=root,
+        refinement=refinement_tools(refinement, device),
+    )
+    if out is not None:
+        save_pictures(out, result.sample)
+    print_json(result.to_json())
+    if not result.same:
+        raise IntegrityError(
+            f"{sample_id}: made again it differs from the stored sample. "
+            "Another version of synthgen, numpy or OpenCV made the dataset, or its foreground masks have changed."
+        )

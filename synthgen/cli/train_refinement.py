@@ -1,115 +1,120 @@
 """`synthgen train npcf` and `synthgen train npcf++`: the networks that refine anomalies."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from synthgen.cli.request import Request, make_plan_from, refuse_inside
+from synthgen.cli.options import PlanRequest
+from synthgen.cli.request import plan_from, refuse_inside
+from synthgen.cli.train_options import NetworkTraining
 from synthgen.errors import UsageError
 from synthgen.terminal.arguments import names_of, weights_of
 from synthgen.terminal.console import console, print_json
+from synthgen.terminal.training import watched_training
 
 if TYPE_CHECKING:
-    from synthgen.cli.train_request import TrainRequest
+    from synthgen.refine.config import NpcfConfig, NpcfppConfig
     from synthgen.refine.model import RefinementCard
     from synthgen.runs.devices import Compute
+    from synthgen.runs.folder import RunFolder
     from synthgen.training.stage_a import StageA
 
+_NOT_IN_FACTS = ("format", "format_version", "measured")  # of a card: what is known before a training describes it
 _PAPERS_TYPES = "crack,corrosion,deformation"
 
 
-def train_refinement(request: "TrainRequest") -> None:
+def train_refinement(request: NetworkTraining, json: bool) -> None:
     """Train a network on stage A, or say that it is trained already."""
     from synthgen.files import file_sha256
-    from synthgen.refine.config import NPCF, NPCFPP, NpcfConfig, make_config
-    from synthgen.refine.features import choose_network
+    from synthgen.refine.config import NPCF, NPCFPP
     from synthgen.refine.model import RefinementCard, model_file, read_card
-    from synthgen.runs.devices import choose_compute
     from synthgen.runs.folder import RunFolder
 
-    talk = console()
-    fine = request.model == NPCFPP
     if request.devices > 1 and ":" in request.device:
         raise UsageError(f"--devices {request.devices} takes the first ones: give --device cuda without a number.")
-    if fine != (request.npcf is not None):
+    if (request.model == NPCFPP) != (request.npcf is not None):
         raise UsageError("`synthgen train npcf++` refines a trained npcf: --npcf RUN; npcf itself needs none.")
-    paths = weights_of(request.weights, () if fine else ("encoder", "vgg16"))
-    compute = choose_compute(request.device, request.precision or "fp32")
-    if compute.device.type == "cuda" and not request.precision:
-        compute = choose_compute(request.device, "bf16")
-    config = make_config(
-        request.model, request.config or ("default" if compute.device.type == "cuda" else "cpu"), request.changes
-    )
-    if isinstance(config, NpcfConfig):
-        config = choose_network(config, paths)
+    paths = _weights(request)
+    compute = request.compute()
+    config = _config(request, paths, on_gpu=compute.device.type == "cuda")
     stage_a = _samples(request)
     card = RefinementCard(
-        request.model, config, stage_a.size, stage_a.dataset, stage_a.categories, stage_a.types, stage_a.styles,
-        stage_a.licence,
-        file_sha256(paths["encoder"]) if "encoder" in paths else "",
-        file_sha256(model_file(request.npcf, NPCF)) if request.npcf is not None else "", {},
-    )  # fmt: skip
+        model=request.model,
+        config=config,
+        size=stage_a.size,
+        dataset=stage_a.dataset,
+        categories=stage_a.categories,
+        types=stage_a.types,
+        styles=stage_a.styles,
+        licence=stage_a.licence,
+        encoder_sha256=file_sha256(paths["encoder"]) if "encoder" in paths else "",
+        coarse_sha256=file_sha256(model_file(request.npcf, NPCF)) if request.npcf is not None else "",
+        measured={},
+    )
     if request.npcf is not None:
         _check_pair(request.npcf, read_card(request.npcf, NPCF), card)
     folder = request.out or Path("runs") / request.model / stage_a.dataset
     _refuse_inside(folder, request)
-    own = ("format", "format_version", "measured")
-    facts = {name: value for name, value in card.to_json().items() if name not in own}
+    facts = {name: value for name, value in card.to_json().items() if name not in _NOT_IN_FACTS}
     facts |= {"seed": request.seed, "precision": compute.precision, "device": str(compute.device), "devices": request.devices}
     facts |= {"samples_sha256": stage_a.digest}
     if "vgg16" in paths:
         facts["vgg16_sha256"] = file_sha256(paths["vgg16"])
     if RunFolder.look(folder, facts):
-        talk.print(f"{folder}: is finished already", markup=False)
+        console().print(f"{folder}: is finished already", markup=False)
     else:
-        _train(request, stage_a, card, RunFolder(folder, facts, "synthgen-run"), compute, paths)
+        _train(request, stage_a, card, RunFolder(folder, facts, "synthgen-run"), compute)
     card = read_card(folder, request.model)
-    _say_result(request, folder, card, stage_a.holds_out)
+    _tell_result(request, folder, card, stage_a.holds_out)
+    print_json({"run": str(folder)} | card.measured) if json else typer.echo(str(folder))
 
 
-def _train(
-    request: "TrainRequest", stage_a: "StageA", card: "RefinementCard", run: Any, compute: "Compute", paths: dict[str, Path]
-) -> None:
+def _weights(request: NetworkTraining) -> dict[str, Path]:
+    """The files of `--weights`, by name."""
+    return weights_of(request.weights, () if request.model == "npcf++" else ("encoder", "vgg16"))
+
+
+def _config(request: NetworkTraining, paths: Mapping[str, Path], on_gpu: bool) -> "NpcfConfig | NpcfppConfig":
+    """The settings, with the perceptual loss that there are weights for."""
+    from synthgen.refine.config import NpcfConfig, make_config
+    from synthgen.refine.features import choose_network
+
+    config = make_config(request.model, request.config or ("default" if on_gpu else "cpu"), request.changes)
+    return choose_network(config, dict(paths)) if isinstance(config, NpcfConfig) else config
+
+
+def _train(request: NetworkTraining, stage_a: "StageA", card: "RefinementCard", run: "RunFolder", compute: "Compute") -> None:
     from synthgen.builder.backends import usable_cores
     from synthgen.runs.folder import CHECKPOINT
-    from synthgen.terminal.training import Interrupted, terminable, training_progress
     from synthgen.training.refinement import Training, train
 
-    talk = console()
+    messages, paths = console(), _weights(request)
     for line in _summary(stage_a, card, paths):
-        talk.print(line, markup=False)
+        messages.print(line, markup=False)
     workers = request.jobs
     if workers is None:  # shards are read faster than a CPU learns
         workers = 0 if request.shards is not None and compute.device.type == "cpu" else max(usable_cores() - 1, 1)
-    try:
-        with terminable() as check, training_progress(talk, "step") as progress, run:
-
-            def watch(name: str, step: int, steps: int, measured: dict[str, float]) -> None:
-                check()
-                progress(name, step, steps, measured)
-
-            if (run.path / CHECKPOINT).is_file():
-                talk.print(f"{run.path}: goes on from its checkpoint", markup=False)
-            training = Training(
-                stage_a.training,
-                stage_a.held_out,
-                card,
-                run,
-                compute,
-                paths,
-                request.npcf,
-                request.seed,
-                request.devices,
-                workers,
-            )  # fmt: skip
-            train(training, watch)
-    except Interrupted as interrupt:
-        talk.print("synthgen: interrupted. Run the same command again: it goes on from its last checkpoint.")
-        raise typer.Exit(interrupt.exit_status) from None
+    with watched_training(messages, "step") as on_progress, run:
+        if (run.path / CHECKPOINT).is_file():
+            messages.print(f"{run.path}: goes on from its checkpoint", markup=False)
+        training = Training(
+            samples=stage_a.training,
+            held_out=stage_a.held_out,
+            card=card,
+            run=run,
+            compute=compute,
+            weights=paths,
+            coarse=request.npcf,
+            seed=request.seed,
+            devices=request.devices,
+            workers=workers,
+        )
+        train(training, on_progress)
 
 
-def _samples(request: "TrainRequest") -> "StageA":
+def _samples(request: NetworkTraining) -> "StageA":
     """What is to be learned."""
     from synthgen.anomalies.registry import AUTO, TYPES, canonical_type
     from synthgen.training.stage_a import from_plan, from_shards
@@ -122,8 +127,8 @@ def _samples(request: "TrainRequest") -> "StageA":
     for name in names_of(request.types) or ():
         if name != AUTO and TYPES[canonical_type(name)].edits_edges:
             raise UsageError(f"--types {name}: is drawn by a network of its own, and is not refined.")
-    plan = make_plan_from(
-        Request(
+    plan = plan_from(
+        PlanRequest(
             dataset=request.dataset, root=request.root, categories=request.categories, types=request.types or _PAPERS_TYPES,
             per_image=request.per_image, size=request.size, style=request.style, seed=request.seed,
             bit_depth=request.bit_depth if request.bit_depth != 16 else None, refine="none",
@@ -143,7 +148,7 @@ def _check_pair(path: Path, coarse: "RefinementCard", card: "RefinementCard") ->
         raise UsageError(f"--npcf {path}: has never seen {', '.join(strange)}. Both stages learn the same categories.")
 
 
-def _refuse_inside(folder: Path, request: "TrainRequest") -> None:
+def _refuse_inside(folder: Path, request: NetworkTraining) -> None:
     from synthgen.datasets import resolve_root
 
     place = request.shards if request.dataset is None else resolve_root(request.dataset, request.root)
@@ -167,14 +172,14 @@ def _summary(stage_a: "StageA", card: "RefinementCard", paths: dict[str, Path]) 
     return lines
 
 
-def _say_result(request: "TrainRequest", folder: Path, card: "RefinementCard", held: bool) -> None:
+def _tell_result(request: NetworkTraining, folder: Path, card: "RefinementCard", held: bool) -> None:
     from synthgen.refine.config import NPCF, NPCFPP
 
-    talk = console()
+    messages = console()
     which = "held-out samples" if held else "its own samples (there are too few sources to hold some out)"
     kept = card.measured["kept_change"]
-    talk.print(f"{which}: loss {card.measured['held_out_loss']:.4f}, {kept:.0%} of stage A's change is kept", markup=False)
-    talk.print(f"look at {folder / 'samples.png'}", markup=False)
+    messages.print(f"{which}: loss {card.measured['held_out_loss']:.4f}, {kept:.0%} of stage A's change is kept", markup=False)
+    messages.print(f"look at {folder / 'samples.png'}", markup=False)
     models = f"--npcf {folder}" if card.model == NPCF else f"--npcf {request.npcf} --npcfpp {folder}"
     height, width = card.size
     side = None if card.size == (512, 512) else str(height) if height == width else f"{height}x{width}"
@@ -183,10 +188,9 @@ def _say_result(request: "TrainRequest", folder: Path, card: "RefinementCard", h
     given = {"root": root, "categories": request.categories, "bit-depth": bits, "size": side, "style": request.style}
     data = "".join(f" --{name} {value}" for name, value in given.items() if value is not None)
     types = ",".join(card.types)
-    talk.print(f"next: synthgen build --dataset {card.dataset}{data} --types {types} {models}", markup=False)
+    messages.print(f"next: synthgen build --dataset {card.dataset}{data} --types {types} {models}", markup=False)
     if card.model == NPCF:
         many = f" --per-image {request.per_image}" if request.per_image is not None else ""
         again = f"--dataset {card.dataset}{data} --types {types}{many}"
         again = f"--shards {request.shards}" if request.shards is not None else again
-        talk.print(f"or:   synthgen train {NPCFPP} {again} --npcf {folder}", markup=False)
-    print_json({"run": str(folder)} | card.measured) if request.json else typer.echo(str(folder))
+        messages.print(f"or:   synthgen train {NPCFPP} {again} --npcf {folder}", markup=False)

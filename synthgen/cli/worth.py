@@ -11,6 +11,7 @@ from synthgen.terminal.console import Json, console, print_json, stdout_console
 
 def worth(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A dataset that `synthgen build` made.")],
+    *,
     real: Annotated[
         Path,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import Any
 
 from synthgen.export.folder import Writers, facts
 from synthgen.export.instances import instances, run_lengths
-from synthgen.export.selection import Chosen, Part
+from synthgen.export.selection import Chosen, SplitPart
 
 SHARES = ()
 NAMES = ("train", "val")
@@ -32,7 +32,7 @@ def write(folder: Path, chosen: Chosen) -> dict[str, int]:
     return counts
 
 
-def _part(folder: Path, chosen: Chosen, part: Part, types: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _part(folder: Path, chosen: Chosen, part: SplitPart, types: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     with Writers() as writers:

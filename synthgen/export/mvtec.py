@@ -6,7 +6,7 @@ import numpy as np
 
 from synthgen.errors import UsageError
 from synthgen.export.folder import Writers
-from synthgen.export.selection import Chosen, Part
+from synthgen.export.selection import Chosen, SplitPart
 
 SHARES = (0.8, 0.2)
 """What is split if nobody says: without a split, training and test would show the same normal images."""
@@ -38,7 +38,7 @@ def write(folder: Path, chosen: Chosen) -> dict[str, int]:
     return counts
 
 
-def _write_normals(folder: Path, chosen: Chosen, part: Part, name: str, writers: Writers) -> None:
+def _write_normals(folder: Path, chosen: Chosen, part: SplitPart, name: str, writers: Writers) -> None:
     for number in part.normals:
         normal = chosen.dataset.normal(number)
         writers.png(folder / normal.category / name / "good" / f"{chosen.normal_names[number]}.png", normal.pixels)

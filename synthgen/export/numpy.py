@@ -7,7 +7,7 @@ import numpy as np
 
 from synthgen.errors import UsageError
 from synthgen.export.folder import facts
-from synthgen.export.selection import ALL, Chosen, Part
+from synthgen.export.selection import ALL, Chosen, SplitPart
 
 SHARES = ()
 NAMES = ("train", "test")
@@ -27,7 +27,7 @@ def write(folder: Path, chosen: Chosen) -> dict[str, int]:
     return {"samples": sum(len(part.samples) for part in chosen.parts)}
 
 
-def _write_part(folder: Path, chosen: Chosen, part: Part, size: tuple[int, int]) -> None:
+def _write_part(folder: Path, chosen: Chosen, part: SplitPart, size: tuple[int, int]) -> None:
     folder.mkdir(exist_ok=True)
     images, masks, normals = (
         np.lib.format.open_memmap(folder / f"{name}.npy", "w+", np.uint8, (count, *size, *channels))

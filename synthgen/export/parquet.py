@@ -9,7 +9,7 @@ import numpy as np
 
 from synthgen.errors import UsageError
 from synthgen.export.folder import facts, png_bytes
-from synthgen.export.selection import ALL, Chosen, Part
+from synthgen.export.selection import ALL, Chosen, SplitPart
 
 SHARES = ()
 NAMES = ("train", "test")
@@ -44,7 +44,7 @@ def write(folder: Path, chosen: Chosen) -> dict[str, int]:
     return counts
 
 
-def _groups(chosen: Chosen, part: Part, k: int) -> Iterator[list[dict[str, Any]]]:
+def _groups(chosen: Chosen, part: SplitPart, k: int) -> Iterator[list[dict[str, Any]]]:
     numbers = part.samples[k * _PER_FILE : (k + 1) * _PER_FILE]
     for start in range(0, len(numbers), _PER_GROUP):
         yield [_row(chosen, number) for number in numbers[start : start + _PER_GROUP]]

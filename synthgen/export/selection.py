@@ -16,7 +16,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SplitPart:
     """One split.
 
     Attributes:
@@ -44,7 +44,7 @@ class Chosen:
     """
 
     dataset: ShardDataset
-    parts: tuple[Part, ...]
+    parts: tuple[SplitPart, ...]
     names: dict[int, str]
     normal_names: dict[int, str]
     shares: tuple[float, ...]
@@ -99,7 +99,7 @@ def choose(
     split = _split(list(first), checked_shares(shares), seed, len(checked_shares(shares)))
     labels = _names(len(shares), names)
     parts = tuple(
-        Part(
+        SplitPart(
             name,
             tuple(number for number in numbers if split[of[number]] == k),
             tuple(number for source, number in first.items() if split[source] == k),

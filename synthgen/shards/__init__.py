@@ -5,7 +5,7 @@ from synthgen.shards.inspection import Finding
 from synthgen.shards.layout import ShardHeader, ShardInfo
 from synthgen.shards.quality import QualityLimit, QualityTable, read_quality, shards_digest, write_quality
 from synthgen.shards.reader import ShardDataset
-from synthgen.shards.verify import verify
+from synthgen.shards.verification import verify
 from synthgen.shards.writer import ShardWriter
 
 __all__ = [

@@ -63,6 +63,7 @@ def create_pictures(
     n_samples: int,
     n_bases: int,
     base_compression: Literal["gzip"] | None,
+    *,
     extras: Collection[str] = (),
 ) -> dict[str, PictureWriter]:
     """Makes the layout's data sets of pictures, with room for `n_samples` (/base: `n_bases`) rows."""

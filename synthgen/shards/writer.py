@@ -51,6 +51,7 @@ class ShardWriter:
         n_bases: int,
         layout: Layout = "delta",
         base_compression: Literal["gzip"] | None = None,
+        *,
         extras: Collection[str] = (),
     ) -> None:
         self.path = Path(path)
@@ -71,7 +72,9 @@ class ShardWriter:
         except OSError as error:
             raise storage_error(self.path, error) from error
         self._file = h5py.File(self._device, "w", libver=LIBVER)
-        self._pictures = create_pictures(self._file, layout, header.image_size, n_samples, n_bases, base_compression, extras)
+        self._pictures = create_pictures(
+            self._file, layout, header.image_size, n_samples, n_bases, base_compression, extras=extras
+        )
 
     def add_normal(self, normal: NormalImage) -> int:
         """Adds a normal image, and returns the number by which `add_sample` refers to it (the delta layout: its row)."""

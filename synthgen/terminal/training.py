@@ -3,10 +3,13 @@
 import signal
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from synthgen.terminal.callbacks import OnProgress
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import FrameType
 
     from rich.console import Console
@@ -23,7 +26,7 @@ class Interrupted(BaseException):
 class terminable:
     """SIGINT and SIGTERM end the training with a message, not a traceback."""
 
-    def __enter__(self) -> "Callable[[], None]":
+    def __enter__(self) -> Callable[[], None]:
         received: list[int] = []
 
         def stop(number: int, _: "FrameType | None") -> None:
@@ -80,3 +83,15 @@ class training_progress:
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
             self._bar.__exit__(*error)
+
+
+@contextmanager
+def watched_training(console: "Console", unit: str = "epoch") -> Iterator[OnProgress]:
+    """Gives what a training calls after each epoch: it shows how far it is, and ends it where a signal asked for that."""
+    with terminable() as check, training_progress(console, unit) as show:
+
+        def on_progress(name: str, number: int, count: int, measured: dict[str, float]) -> None:
+            check()
+            show(name, number, count, measured)
+
+        yield on_progress

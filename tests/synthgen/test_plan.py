@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synthgen.decide import decide
 from synthgen.errors import InputDataError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
@@ -22,7 +23,7 @@ def roots(tmp_path_factory):
 def plan_of(roots, types=("crack", "corrosion"), datasets=None, masks=None, **fields):
     types = types if isinstance(types, dict) else list(types)
     recipe = make_recipe({"datasets": datasets or {"mvtec": {}}, "types": types, "size": 32, **fields})
-    return make_plan(recipe, roots, masks)
+    return make_plan(decide(recipe, roots, foreground_masks=masks))
 
 
 @stable(30)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from synthgen.anomalies.registry import SURFACE_TYPES, TYPES
 from synthgen.builder import build
+from synthgen.decide import decide
 from synthgen.errors import InputDataError, UsageError
 from synthgen.painting.surface import Surface
 from synthgen.plan import make_plan
@@ -40,7 +41,7 @@ def root(tmp_path_factory):
 def plan_of(root, types=("crack", "corrosion", "deformation"), datasets=None, **fields):
     fields = {"size": 96, "per_image": 1} | fields
     types = types if isinstance(types, dict) else list(types)
-    return make_plan(make_recipe({"datasets": datasets or {"mvtec": {}}, "types": types, **fields}), {"mvtec": root})
+    return make_plan(decide(make_recipe({"datasets": datasets or {"mvtec": {}}, "types": types, **fields}), {"mvtec": root}))
 
 
 def prepared(this):
@@ -239,7 +240,7 @@ def test_seed_style_and_strength_change_the_samples(root, changes):
 def test_an_image_that_is_gone_is_named(tmp_path):
     folder = build_folder(tmp_path / "bolts", 2)
     recipe = make_recipe({"datasets": {"folder": {}}, "types": ["crack"], "size": 64, "foreground": "none"})
-    dataset = SynthesisDataset(make_plan(recipe, {"folder": folder}))
+    dataset = SynthesisDataset(make_plan(decide(recipe, {"folder": folder})))
     (folder / "001.png").unlink()
     assert dataset[0].spec.source == "000.png"
     with pytest.raises(InputDataError, match=r"001\.png"):
@@ -309,14 +310,14 @@ def test_own_masks_are_asked_for_and_used(root, tmp_path):
         for number in range(3):
             write(tmp_path / "masks" / category / f"{number:03}.png", disc(96, 96, 20) * np.uint8(255))
     recipe = make_recipe({"datasets": {"mvtec": {}}, "types": ["corrosion"], "size": 96, "per_image": 1, "max_rejected": 1})
-    plan = make_plan(recipe, {"mvtec": root}, tmp_path / "masks")
+    plan = make_plan(decide(recipe, {"mvtec": root}, foreground_masks=tmp_path / "masks"))
     samples = list(SynthesisDataset(plan))
     assert not any((sample.mask & (1 - disc(96, 96, 20))).any() for sample in samples)
     build(plan, tmp_path / "set", jobs=1)
     name = next(sample.spec.sample_id for sample in samples if not sample.rejected)
     with pytest.raises(UsageError, match="--foreground-masks"):
         replay_from_shards(tmp_path / "set", name)
-    assert replay_from_shards(tmp_path / "set", name, tmp_path / "masks").same
+    assert replay_from_shards(tmp_path / "set", name, foreground_masks=tmp_path / "masks").same
 
 
 def test_pictures_of_a_sample_are_its_pixels(built, tmp_path):

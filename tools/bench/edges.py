@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from synthgen.datasets import read_normal, scan
+from synthgen.decide import decide
 from synthgen.edges.config import PRESETS
 from synthgen.edges.detector import PidinetDetector, SoftDetector
 from synthgen.edges.generator import Discriminator, Generator
@@ -88,7 +89,7 @@ def networks(rounds):
 def samples(generator, weights, rounds):
     tools = EdgeAssets(generator, weights)
     recipe = make_recipe({"datasets": {"demo": {"categories": ["tray"]}}, "types": ["logical", "structural"], "size": 256})
-    plan = make_plan(recipe, {}, edges=tools)
+    plan = make_plan(decide(recipe, {}, edges=tools))
     shard = plan.shards[0]
     prepared = [
         prepare(source, recipe, plan.methods["demo", "tray"], plan.stage("demo", "tray")) for source in shard.sources[:4]

@@ -34,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 from synthgen.anomalies.registry import SURFACE_TYPES  # noqa: E402
 from synthgen.builder.task import ShardTask, build_shard  # noqa: E402
+from synthgen.decide import decide  # noqa: E402
 from synthgen.painting.noise import fractal_noise  # noqa: E402
 from synthgen.painting.surface import Surface  # noqa: E402
 from synthgen.plan import Plan, make_plan  # noqa: E402
@@ -276,7 +277,7 @@ def planned(root: Path, types: dict[str, int]) -> Plan:
     """The plan for the folder that `normals` gave, with the number of samples per source of each type."""
     per_type = {name: {"per_image": count} for name, count in types.items()}
     recipe = make_recipe({"datasets": {"mvtec": {"categories": [CATEGORY]}}, "types": per_type, "size": SIZE})
-    plan = make_plan(recipe, {"mvtec": root})
+    plan = make_plan(decide(recipe, {"mvtec": root}))
     plan.methods  # noqa: B018  chosen here, as a build does before it starts its workers
     return plan
 

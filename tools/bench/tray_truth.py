@@ -16,6 +16,7 @@ from synthgen.anomalies.logical import LogicalSettings
 from synthgen.datasets import scan
 from synthgen.datasets.demo import generator
 from synthgen.datasets.demo.tray import render_tray, tray_scene
+from synthgen.decide import decide
 from synthgen.edges.editing import Edit
 from synthgen.edges.pipeline import EdgeAssets, fit_mask
 from synthgen.plan import make_plan
@@ -42,7 +43,7 @@ def parts_of(labels, owners):
 def removals(tools, size, trays):
     """For each part that is a region by itself, taken away: (surface, params, rendered, truth (size, size), kind of part)."""
     recipe = make_recipe({"datasets": {"demo": {"categories": ["tray"]}}, "types": ["logical"], "size": size})
-    plan = make_plan(recipe, {}, edges=tools)
+    plan = make_plan(decide(recipe, {}, edges=tools))
     for source in scan("demo", None, ("tray",)).categories[0].used[:trays]:
         surface = prepare(source, recipe, plan.methods["demo", "tray"], plan.stage("demo", "tray")).surface
         scene = tray_scene(generator("tray", "train", int(source.stem)))

@@ -10,7 +10,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.datasets.demo.tray import CELL_HEIGHT, CELL_WIDTH, COLUMNS, ROWS, RULES, Part, Scene, render_tray, tray_scene
+from synthgen.datasets.demo.tray import (
+    CELL_HEIGHT,
+    CELL_WIDTH,
+    COLUMNS,
+    ROWS,
+    RULES,
+    TrayPart,
+    TrayScene,
+    render_tray,
+    tray_scene,
+)
 from synthgen.samples import Image, Mask
 
 DEFECTS = ("missing", "added", "swapped")
@@ -37,8 +47,8 @@ class BrokenTray:
 
     image: Image
     mask: Mask
-    intact: Scene
-    broken: Scene
+    intact: TrayScene
+    broken: TrayScene
 
 
 def break_tray(defect: str, rng: np.random.Generator) -> BrokenTray:
@@ -62,21 +72,21 @@ def break_tray(defect: str, rng: np.random.Generator) -> BrokenTray:
     raise RuntimeError("no room for another part was found in this tray")
 
 
-def _without(scene: Scene, gone: int) -> Scene:
+def _without(scene: TrayScene, gone: int) -> TrayScene:
     return replace(scene, parts=tuple(one for k, one in enumerate(scene.parts) if k != gone))
 
 
-def _added(scene: Scene, rng: np.random.Generator) -> Scene:
+def _added(scene: TrayScene, rng: np.random.Generator) -> TrayScene:
     """One more part of any compartment's kind and colour, anywhere in a compartment."""
     number, rule = int(rng.integers(len(RULES))), RULES[int(rng.integers(len(RULES)))]
     x = (number % COLUMNS - (COLUMNS - 1) / 2 + rng.uniform(-0.5, 0.5)) * CELL_WIDTH
     y = (number // COLUMNS - (ROWS - 1) / 2 + rng.uniform(-0.5, 0.5)) * CELL_HEIGHT
     angle = rng.uniform(-np.pi, np.pi)
-    new = Part(number, rule.kind, rule.colour, float(x), float(y), float(angle), rng.uniform(0.94, 1.06))
+    new = TrayPart(number, rule.kind, rule.colour, float(x), float(y), float(angle), brightness=rng.uniform(0.94, 1.06))
     return replace(scene, parts=(*scene.parts, new))
 
 
-def _swapped(scene: Scene, number: int, rng: np.random.Generator) -> Scene:
+def _swapped(scene: TrayScene, number: int, rng: np.random.Generator) -> TrayScene:
     """A part of another compartment's kind and colour in the place of one, turned as it is at home."""
     part = scene.parts[number]
     rule = RULES[(part.compartment + int(rng.integers(1, len(RULES)))) % len(RULES)]
@@ -85,7 +95,7 @@ def _swapped(scene: Scene, number: int, rng: np.random.Generator) -> Scene:
     return replace(scene, parts=tuple(new if k == number else one for k, one in enumerate(scene.parts)))
 
 
-def _has_room(scene: Scene, number: int, others: Mask) -> bool:
+def _has_room(scene: TrayScene, number: int, others: Mask) -> bool:
     """Whether a part lies on the floor of its compartment, and on no other part."""
     part = scene.parts[number]
     corners = _outline(part)
@@ -100,7 +110,7 @@ def _has_room(scene: Scene, number: int, others: Mask) -> bool:
     return not (footprint & others).any()
 
 
-def _outline(part: Part) -> NDArray[np.float64]:
+def _outline(part: TrayPart) -> NDArray[np.float64]:
     """(K, 2) corners (x, y) of a convex shape that holds the part, in the tray's frame."""
     half_length, half_width = _HALF_SIDES[part.kind]
     if half_length == half_width:

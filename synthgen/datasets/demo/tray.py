@@ -55,7 +55,7 @@ RULES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TrayPart:
     """One part of a scene.
 
     Attributes:
@@ -76,7 +76,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class TrayScene:
     """Everything that a picture of the tray shows.
 
     Attributes:
@@ -86,7 +86,7 @@ class Scene:
         noise_seed: for the grain of the surfaces and the noise of the camera.
     """
 
-    parts: tuple[Part, ...]
+    parts: tuple[TrayPart, ...]
     x: float
     y: float
     angle: float
@@ -94,15 +94,15 @@ class Scene:
     noise_seed: int
 
 
-def tray_scene(rng: np.random.Generator) -> Scene:
+def tray_scene(rng: np.random.Generator) -> TrayScene:
     """Draw a tray that keeps all rules."""
     placed = tuple(_place(number, rule, place, rng) for number, rule in enumerate(RULES) for place in rule.places)
     lamp = Lamp(rng.uniform(-2.55, -2.15), rng.uniform(0.80, 0.92), rng.uniform(0.92, 1.06), _warmth(rng))
     centre = SIDE / 2 + rng.uniform(-4, 4, 2)
-    return Scene(placed, float(centre[0]), float(centre[1]), rng.uniform(-0.012, 0.012), lamp, int(rng.integers(2**32)))
+    return TrayScene(placed, float(centre[0]), float(centre[1]), rng.uniform(-0.012, 0.012), lamp, int(rng.integers(2**32)))
 
 
-def render_tray(scene: Scene) -> tuple[Image, NDArray[np.uint8]]:
+def render_tray(scene: TrayScene) -> tuple[Image, NDArray[np.uint8]]:
     """Make the picture of a scene.
 
     Returns:
@@ -116,12 +116,12 @@ def render_tray(scene: Scene) -> tuple[Image, NDArray[np.uint8]]:
     return with_sensor_noise(np.asarray(seen, np.float32), rng), relief.owner
 
 
-def _place(compartment: int, rule: Rule, place: tuple[float, float], rng: np.random.Generator) -> Part:
+def _place(compartment: int, rule: Rule, place: tuple[float, float], rng: np.random.Generator) -> TrayPart:
     dx, dy = rng.uniform(-rule.jitter, rule.jitter, 2)
     x = (compartment % COLUMNS - (COLUMNS - 1) / 2) * CELL_WIDTH + place[0] + dx
     y = (compartment // COLUMNS - (ROWS - 1) / 2) * CELL_HEIGHT + place[1] + dy
     angle = rule.turn + rng.uniform(-rule.turn_range, rule.turn_range)
-    return Part(compartment, rule.kind, rule.colour, float(x), float(y), float(angle), rng.uniform(0.94, 1.06))
+    return TrayPart(compartment, rule.kind, rule.colour, float(x), float(y), float(angle), brightness=rng.uniform(0.94, 1.06))
 
 
 def _warmth(rng: np.random.Generator) -> tuple[float, float, float]:
@@ -129,7 +129,7 @@ def _warmth(rng: np.random.Generator) -> tuple[float, float, float]:
     return (1.0 + shift, 1.0, 0.98 - shift)
 
 
-def _empty_tray(scene: Scene, rng: np.random.Generator) -> Relief:
+def _empty_tray(scene: TrayScene, rng: np.random.Generator) -> Relief:
     texture = grain(rng, 1.0)  # of the table, and of the moulded plastic
     x, y = _local(scene.x, scene.y, scene.angle, (slice(0, SIDE), slice(0, SIDE)))
     width, height = COLUMNS * CELL_WIDTH, ROWS * CELL_HEIGHT
@@ -152,7 +152,7 @@ def _fold(position: Field, period: float) -> Field:
     return np.asarray(position - (np.floor(position * (1 / period)) + 0.5) * period, np.float32)
 
 
-def _lay(relief: Relief, scene: Scene, part: Part, owner: int) -> None:
+def _lay(relief: Relief, scene: TrayScene, part: TrayPart, owner: int) -> None:
     draw, reach = parts.KINDS[part.kind]
     cos, sin = np.cos(scene.angle), np.sin(scene.angle)
     x, y = scene.x + cos * part.x - sin * part.y, scene.y + sin * part.x + cos * part.y

@@ -13,6 +13,7 @@ import pytest
 
 from synthgen.builder import build
 from synthgen.builder.task import ShardTask, build_shard
+from synthgen.decide import decide
 from synthgen.errors import StorageError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
@@ -47,7 +48,7 @@ def built(root, tmp_path_factory):
 
 
 def plan_of(root, **changes):
-    return make_plan(make_recipe(VALUES | changes), {"folder": root})
+    return make_plan(decide(make_recipe(VALUES | changes), {"folder": root}))
 
 
 def test_any_number_of_workers_gives_the_same_folder(root, built, tmp_path):
@@ -76,7 +77,7 @@ def test_a_second_build_makes_nothing(root, built, tmp_path):
     out = shutil.copytree(built, tmp_path / "out")
     inodes = {path: path.stat().st_ino for path in out.glob("*.h5")}
     told = []
-    result = build(plan_of(root), out, progress=told.append)
+    result = build(plan_of(root), out, on_samples=told.append)
     assert (result.already, result.planned) == (40, 40)
     assert told == [40]
     assert {path: path.stat().st_ino for path in out.glob("*.h5")} == inodes
@@ -84,7 +85,7 @@ def test_a_second_build_makes_nothing(root, built, tmp_path):
 
 def test_progress_never_goes_back_and_ends_at_all_samples(root, tmp_path):
     told = []
-    build(plan_of(root, per_image=1), tmp_path / "out", jobs=2, progress=told.append)
+    build(plan_of(root, per_image=1), tmp_path / "out", jobs=2, on_samples=told.append)
     assert told == sorted(told)
     assert (told[0], told[-1]) == (0, 20)
 
@@ -202,8 +203,8 @@ def test_build_from_a_thread_needs_no_signals(root, built, tmp_path):
     """A program may build outside its main thread, where Python allows no signal handlers."""
     code = (
         "import sys, threading; from pathlib import Path; from synthgen.builder import build;"
-        "from synthgen.plan import make_plan; from synthgen.recipe import make_recipe;"
-        f"plan = make_plan(make_recipe({VALUES!r}), {{'folder': Path(sys.argv[1])}});"
+        "from synthgen.decide import decide; from synthgen.plan import make_plan; from synthgen.recipe import make_recipe;"
+        f"plan = make_plan(decide(make_recipe({VALUES!r}), {{'folder': Path(sys.argv[1])}}));"
         "worker = threading.Thread(target=build, args=(plan, Path(sys.argv[2]), 2)); worker.start(); worker.join()"
     )
     done = subprocess.run([sys.executable, "-c", code, root, tmp_path / "out"], env=environment(), capture_output=True)

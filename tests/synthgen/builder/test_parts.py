@@ -10,10 +10,11 @@ import pytest
 
 from synthgen.builder import Part
 from synthgen.builder.folder import OutputFolder
-from synthgen.cli.request import part_of as part_from
+from synthgen.decide import decide
 from synthgen.errors import UsageError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
+from synthgen.terminal.arguments import range_of
 from tests.support.commands import (
     assert_sound,
     build_arguments,
@@ -98,7 +99,7 @@ def test_two_parts_at_the_same_time(root, whole, tmp_path):
 
 def test_parts_that_start_in_the_same_moment_all_find_the_folder_theirs(root, tmp_path):
     """Nobody takes the configuration that another part is just writing for the files of a stranger."""
-    plan = make_plan(make_recipe(ONE_EACH), {"folder": root})
+    plan = make_plan(decide(make_recipe(ONE_EACH), {"folder": root}))
     failures = []
 
     def enter(out, number, gate):
@@ -198,7 +199,7 @@ def test_shard_names_that_end_alike_are_told_apart(tmp_path):
     root = build_normals(tmp_path / "root", per_category=1)
     (root / "a b").rename(root / "a-folder-b")
     (root / "ü").rename(root / "b")
-    plan = make_plan(make_recipe(ONE_EACH), {"folder": root})
+    plan = make_plan(decide(make_recipe(ONE_EACH), {"folder": root}))
     names = [shard.name for shard in plan.shards]
     assert names[0].endswith(names[1])
     with OutputFolder(tmp_path / "out", plan, Part(1, 1)) as folder:
@@ -282,13 +283,13 @@ def test_folder_of_others_is_left_as_it_is(root, tmp_path):
 @pytest.mark.parametrize("text", ["x", "1-", "-1", "1-2-3", "1,2", "1.5", "", "0-49 "])
 def test_what_is_no_range(text):
     with pytest.raises(UsageError, match=f"--shards {text}: expected"):
-        part_from(text)
+        range_of(text)
 
 
 @pytest.mark.parametrize(("first", "last"), [(10, 10), (10, 12), (4, 3)])
 def test_range_that_the_plan_does_not_have(root, first, last):
     with pytest.raises(UsageError, match=f"--shards {first}-{last}: the plan has shards 0 to 9"):
-        Part(first, last).of(make_plan(make_recipe(ONE_EACH), {"folder": root}))
+        Part(first, last).of(make_plan(decide(make_recipe(ONE_EACH), {"folder": root})))
 
 
 @pytest.mark.parametrize("shards", ["10", "x"])

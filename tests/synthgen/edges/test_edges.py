@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from synthgen.decide import decide
 from synthgen.edges.config import make_config
 from synthgen.edges.generator import Generator
 from synthgen.edges.model import EdgeGenerator, ModelCard, load_generator, read_card, save_generator
@@ -52,7 +53,7 @@ def built(root, generator, tmp_path_factory):
 
 def plan_of(root, generator, **changes):
     recipe = make_recipe({"datasets": ["folder"], "types": THRESHOLDS, "per_image": 2, "size": SIDE} | changes)
-    return make_plan(recipe, {"folder": root}, edges=EdgeAssets(generator))
+    return make_plan(decide(recipe, {"folder": root}, edges=EdgeAssets(generator)))
 
 
 def test_a_training_leaves_a_model_a_log_and_pictures_to_look_at(generator):
@@ -337,9 +338,11 @@ def test_other_edges_than_the_generator_learned_from_are_refused(root, generator
     torch.save({"state_dict": PiDiNet(20, 8).state_dict()}, tmp_path / "tiny.pth")
     with pytest.raises(UsageError, match="was trained on the edges of image gradients"):
         make_plan(
-            make_recipe({"datasets": ["folder"], "types": ["logical"], "size": SIDE}),
-            {"folder": root},
-            edges=EdgeAssets(generator, tmp_path / "tiny.pth"),
+            decide(
+                make_recipe({"datasets": ["folder"], "types": ["logical"], "size": SIDE}),
+                {"folder": root},
+                edges=EdgeAssets(generator, tmp_path / "tiny.pth"),
+            )
         )
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from segment_anything import sam_model_registry
 
+from synthgen.decide import decide
 from synthgen.edges.sam import SamRegions, build_sam, foreground_of, load_sam
 from synthgen.errors import IntegrityError, UsageError
 from synthgen.foreground import Method, choose_method, find_foreground, sam
@@ -215,7 +216,7 @@ def recipe(**changes):
 
 
 def test_anomalies_lie_on_sams_object_and_the_digest_is_part_of_the_plan(root, checkpoint, tmp_path, monkeypatch):
-    plan = make_plan(recipe(), {"folder": root}, sam_checkpoint=checkpoint)
+    plan = make_plan(decide(recipe(), {"folder": root}, sam_checkpoint=checkpoint))
     samples = [sample for sample in SynthesisDataset(plan) if not sample.rejected]
     assert samples
     (method,) = plan.methods.values()
@@ -227,19 +228,19 @@ def test_anomalies_lie_on_sams_object_and_the_digest_is_part_of_the_plan(root, c
     moved = tmp_path / "moved.pth"
     moved.write_bytes(checkpoint.read_bytes())
     monkeypatch.setenv("SYNTHGEN_SAM", str(moved))
-    assert make_plan(recipe(), {"folder": root}).config_json == plan.config_json
+    assert make_plan(decide(recipe(), {"folder": root})).config_json == plan.config_json
 
 
 def test_a_mixture_looks_at_sams_object_too(root, checkpoint):
-    plan = make_plan(recipe(types="auto", per_image=1), {"folder": root}, sam_checkpoint=checkpoint)
+    plan = make_plan(decide(recipe(types="auto", per_image=1), {"folder": root}, sam_checkpoint=checkpoint))
     assert {method.name for method in plan.methods.values()} == {"sam"}
 
 
 def test_without_a_checkpoint_a_plan_says_where_to_get_one(root, tmp_path):
     with pytest.raises(UsageError, match=r"--sam-checkpoint.*SYNTHGEN_SAM.*sam_vit_b_01ec64"):
-        make_plan(recipe(), {"folder": root})
+        make_plan(decide(recipe(), {"folder": root}))
     with pytest.raises(UsageError, match=r"no\.pth"):
-        make_plan(recipe(), {"folder": root}, sam_checkpoint=tmp_path / "no.pth")
+        make_plan(decide(recipe(), {"folder": root}, sam_checkpoint=tmp_path / "no.pth"))
 
 
 def arguments(root, out, *more):
@@ -258,7 +259,9 @@ def test_a_build_with_sam_from_end_to_end(root, checkpoint, tmp_path):
     assert len(samples) == 2
     entries = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert len(entries) == 2
-    made = list(SynthesisDataset(make_plan(recipe(types=["crack"], per_image=1), {"folder": root}, sam_checkpoint=checkpoint)))
+    made = list(
+        SynthesisDataset(make_plan(decide(recipe(types=["crack"], per_image=1), {"folder": root}, sam_checkpoint=checkpoint)))
+    )
     assert all(np.array_equal(one.image, other.image) for one, other in zip(samples, made, strict=True))
     name = samples[0].spec.sample_id
     with pytest.raises(UsageError, match="--sam-checkpoint"):
@@ -289,7 +292,7 @@ def test_what_is_missing_is_a_usage_error(root, tmp_path, more, says):
 
 def test_a_damaged_checkpoint_ends_the_build_with_its_name(root, tmp_path):
     path = damaged(tmp_path / "weights.pth", "truncated")
-    dataset = SynthesisDataset(make_plan(recipe(), {"folder": root}, sam_checkpoint=path))
+    dataset = SynthesisDataset(make_plan(decide(recipe(), {"folder": root}, sam_checkpoint=path)))
     with pytest.raises(IntegrityError, match=r"weights\.pth"):
         dataset[0]
 

@@ -11,7 +11,8 @@ import yaml
 
 from synthgen import plan as planning
 from synthgen.anomalies.registry import ALIASES, SURFACE_TYPES, TYPES
-from synthgen.cli.request import Request, make_plan_from
+from synthgen.cli.options import PlanRequest
+from synthgen.cli.request import plan_from
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_names
 from synthgen.errors import InputDataError
 from synthgen.recipe import DatasetRecipe, Recipe, TypeRecipe, load_recipe, make_recipe, read_recipe_file, recipe_names
@@ -62,11 +63,11 @@ def fake_source(dataset, category, number):
 
 
 def ids_of(**changes):
-    return [spec.sample_id for spec in make_plan_from(Request(recipe="maphc2f", **changes)).specs()]
+    return [spec.sample_id for spec in plan_from(PlanRequest(recipe="maphc2f", **changes)).specs()]
 
 
 def test_counts_are_the_papers(full):
-    plan = make_plan_from(Request(recipe="maphc2f"))
+    plan = plan_from(PlanRequest(recipe="maphc2f"))
     specs = list(plan.specs())
     assert len(specs) == len(plan) == TOTAL
     assert len({spec.sample_id for spec in specs}) == TOTAL
@@ -77,7 +78,7 @@ def test_counts_are_the_papers(full):
 
 def test_counts_of_each_category(full):
     """Three for each normal image and type of MVTec AD and VisA, one of BTAD, whose 03 has 998 deformations."""
-    found = Counter((spec.dataset, spec.category, spec.type) for spec in make_plan_from(Request(recipe="maphc2f")).specs())
+    found = Counter((spec.dataset, spec.category, spec.type) for spec in plan_from(PlanRequest(recipe="maphc2f")).specs())
     expected = {
         (dataset, category, name): count * (1 if dataset == "btad" else 3)
         for dataset, categories in NORMALS.items()

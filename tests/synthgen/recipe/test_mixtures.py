@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.datasets import dataset_info, dataset_names
+from synthgen.decide import decide
 from synthgen.errors import UsageError
 from synthgen.painting.surface import MATERIALS, Surface
 from synthgen.plan import Allotment, make_plan
@@ -76,7 +77,7 @@ def test_a_bright_background_is_no_gloss(tmp_path):
             part = np.full((128, 128, 3), level, np.uint8)
             part[30:98, 30 + k : 98 + k] = 60
             write(tmp_path / name / "part" / f"{k}.png", part)
-        (shard,) = make_plan(make_recipe({"datasets": {"folder": {}}, "size": 128}), {"folder": tmp_path / name}).shards
+        (shard,) = make_plan(decide(make_recipe({"datasets": {"folder": {}}, "size": 128}), {"folder": tmp_path / name})).shards
         shares.append(shard.allotment.shares)
     assert shares[0] == shares[1]
 
@@ -105,7 +106,7 @@ def test_no_types_and_auto_are_the_same_mixture():
     demo = {"datasets": {"demo": {"categories": ["gear", "brick"]}}, "size": 96}
     recipes = [make_recipe(demo | more) for more in ({}, {"types": "auto"}, {"types": ["auto"]}, {"types": {"auto": None}})]
     assert all(recipe == recipes[0] for recipe in recipes)
-    plan = make_plan(recipes[0], {})
+    plan = make_plan(decide(recipes[0], {}))
     assert len(plan) == 3 * sum(len(category.used) for category in plan.scans[0].categories)
     ids = [spec.sample_id for spec in plan.specs()]
     assert len(set(ids)) == len(ids) == len(plan)
@@ -114,8 +115,8 @@ def test_no_types_and_auto_are_the_same_mixture():
 
 def test_a_sample_of_a_mixture_is_the_sample_of_that_id_in_any_build():
     demo = {"datasets": {"demo": {"categories": ["gear"]}}, "size": 96, "share": 0.1}
-    mixed = SynthesisDataset(make_plan(make_recipe(demo), {}))
-    alone = SynthesisDataset(make_plan(make_recipe(demo | {"types": list(SURFACE_TYPES)}), {}))
+    mixed = SynthesisDataset(make_plan(decide(make_recipe(demo), {})))
+    alone = SynthesisDataset(make_plan(decide(make_recipe(demo | {"types": list(SURFACE_TYPES)}), {})))
     by_id = {sample.spec.sample_id: sample for sample in alone}
     for sample in mixed:
         other = by_id[sample.spec.sample_id]
@@ -126,11 +127,11 @@ def test_a_sample_of_a_mixture_is_the_sample_of_that_id_in_any_build():
 def test_own_weights_and_settings_within_a_mixture():
     demo = {"datasets": {"demo": {"categories": ["gear"]}}}
     only = make_recipe(demo | {"types": {"crack": {"weight": 3}, "spot": {"weight": 1}}, "per_image": 8})
-    counts = Counter(spec.type for spec in make_plan(only, {}).specs())
+    counts = Counter(spec.type for spec in make_plan(decide(only, {})).specs())
     assert counts.keys() == {"crack", "spot"}
     assert counts["crack"] / counts.total() == pytest.approx(0.75, abs=0.06)
     without = make_recipe(demo | {"types": {"auto": None, "crack": {"weight": 0}, "spot": {"bright_share": 1.0}}})
-    assert "crack" not in {spec.type for spec in make_plan(without, {}).specs()}
+    assert "crack" not in {spec.type for spec in make_plan(decide(without, {})).specs()}
     assert without.settings("spot").bright_share == 1.0
 
 
@@ -166,7 +167,7 @@ def test_weights_of_a_recipe_take_the_place_of_the_manifests():
     demo = {"categories": ["gear", "brick"]}
 
     def shares(**own):
-        plan = make_plan(make_recipe({"datasets": {"demo": demo | own}, "size": 96, "share": 0.1}), {})
+        plan = make_plan(decide(make_recipe({"datasets": {"demo": demo | own}, "size": 96, "share": 0.1}), {}))
         return {shard.category: dict(shard.allotment.shares) for shard in plan.shards}
 
     plain, known = shares(), shares(mixtures={"gear": {"dent": 3, "spot": 1}})
@@ -200,7 +201,7 @@ def test_weights_that_make_no_sense_are_refused(values, said):
 
 def test_weights_are_for_categories_that_are_there_and_for_auto():
     with pytest.raises(UsageError, match=r"no category 'gaer'.*gear"):
-        make_plan(make_recipe({"datasets": {"demo": {"mixtures": {"gaer": {"dent": 1}}}}}), {})
+        make_plan(decide(make_recipe({"datasets": {"demo": {"mixtures": {"gaer": {"dent": 1}}}}}), {}))
     with pytest.raises(UsageError, match="only `types: auto`"):
         make_recipe({"datasets": {"demo": {"mixtures": {"gear": {"dent": 1}}}}, "types": ["crack"]})
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from synthgen.anomalies.registry import ALIASES, SURFACE_TYPES
 from synthgen.errors import UsageError
-from synthgen.recipe import canonical_json, load_recipe, make_recipe, read_recipe_file, recipe_from_resolved, recipe_names
+from synthgen.recipe import canonical_json, load_recipe, make_recipe, recipe_from_resolved, recipe_names
+from synthgen.recipe.file import read_recipe_file
 from tests.support.surfaces import stable
 
 DEMO = "datasets:\n  demo: {}\n"

@@ -8,6 +8,7 @@ import pytest
 
 from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.builder.task import ShardTask, build_shard
+from synthgen.decide import decide
 from synthgen.errors import UsageError
 from synthgen.painting.surface import Surface
 from synthgen.plan import make_plan
@@ -96,7 +97,7 @@ def test_workers_and_carriers_make_no_difference(root, stages, npcf, npcfpp, tmp
     one, two = ShardDataset(stages["npcf++"]), ShardDataset(tmp_path / "two")
     recipe = make_recipe({"datasets": ["folder"], "types": ["crack", "corrosion"], "per_image": 2, "size": SIDE})
     tools = RefinementTools((npcf,), (npcfpp,))
-    memory = SynthesisDataset(make_plan(recipe, {"folder": root}, refinement=tools))
+    memory = SynthesisDataset(make_plan(decide(recipe, {"folder": root}, refinement=tools)))
     for number in range(len(one)):
         for other in (two[two.index(one.ids[number])], memory[number]):
             np.testing.assert_array_equal(one[number].image, other.image)
@@ -110,7 +111,7 @@ def test_samples_of_several_images_made_together_are_the_same(root, stages, npcf
         {"datasets": ["folder"], "types": ["crack", "corrosion"], "per_image": 2, "size": SIDE, "name": "parts"}
     )
     tools = RefinementTools((npcf,)).seal()
-    plan = make_plan(recipe, {"folder": root}, refinement=tools)
+    plan = make_plan(decide(recipe, {"folder": root}, refinement=tools))
     (shard,) = plan.shards
     task = ShardTask(tmp_path, shard, plan.recipe, plan.methods[shard.dataset, shard.category], plan.config_json, "", {},
                      refinement=tools)  # fmt: skip

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from synthgen.decide import decide
 from synthgen.errors import InputDataError, IntegrityError, StorageError, UsageError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
@@ -298,7 +299,7 @@ def normals(tmp_path_factory):
 
 
 def planned(normals, quality=None, **changes):
-    return make_plan(make_recipe(VALUES | changes), {"folder": normals}, quality=quality)
+    return make_plan(decide(make_recipe(VALUES | changes), {"folder": normals}), quality)
 
 
 @pytest.mark.parametrize("types", [{"types": ["crack", "corrosion"]}, {"types": "auto"}])

@@ -1,11 +1,10 @@
-"""The typer application, and how commands talk: data to stdout, messages to stderr."""
+"""The commands of `synthgen`, in the order in which its help shows them."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    pass
+from synthgen.cli import build, comparing, doctor, exporting, inspect, plan, train, worth
 
 app = typer.Typer(
     help="Make anomaly images with exact masks from normal images.",
@@ -18,8 +17,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(asked: bool) -> None:
+    if asked:
         from synthgen import __version__
 
         typer.echo(f"synthgen {__version__}")
@@ -31,3 +30,25 @@ def _options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     pass
+
+
+for command in (
+    build.build,
+    build.demo,
+    plan.plan,
+    plan.init,
+    inspect.replay,
+    inspect.view,
+    inspect.info,
+    inspect.diff,
+    inspect.status,
+    inspect.verify,
+    exporting.report,
+    exporting.export,
+    worth.worth,
+    train.train,
+    doctor.doctor,
+):
+    app.command()(command)
+app.command("list")(inspect.list_)
+app.command("compare-real")(comparing.compare_real)
