@@ -49,7 +49,7 @@ def made_up(model, images, device):
         masks=masks,
         pooled=pooled,
         ids=ids,
-        watched=caches[2],
+        held_out=caches[2],
         images=kept,
     )
 
