@@ -50,6 +50,11 @@ def _load(entry: EntryPoint) -> "AnyDetector":
     package, way_out = _package(entry), f"Mend or uninstall {_package(entry)}."
     try:
         detector = entry.load()
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the detector {entry.name} of {package} needs {error.name}: pip install 'synthgen[detectors]', or what {package} "
+            "needs besides, or uninstall it."
+        ) from error
     except Exception as error:  # whatever a stranger's module does when it is imported
         raise UsageError(
             f"the detector {entry.name} of {package} cannot be loaded: {type(error).__name__}: {error}. {way_out}"
