@@ -43,7 +43,7 @@ def commands_of(page):
 def test_every_command_in_the_documentation_has_the_options_it_is_given():
     import typer
 
-    from detectors.cli import app as detectors_app
+    from detectors.cli.commands import app as detectors_app
     from synthgen.cli.commands import app as synthgen_app
 
     programs = {"synthgen": typer.main.get_command(synthgen_app), "detectors": typer.main.get_command(detectors_app)}
