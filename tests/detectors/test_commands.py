@@ -1,13 +1,9 @@
 """`detectors` as users run it: train, resume, eval, predict, export, compare; on small folders, with an untrained backbone."""
 
-import contextlib
 import csv
-import io
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from html.parser import HTMLParser
 
@@ -16,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from detectors.cli import main
 from detectors.data.backbones import BACKBONES, load_backbone
 from detectors.data.feature_cache import FeatureCache
 from detectors.data.preprocessing import Preprocessing
@@ -27,40 +22,11 @@ from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.errors import InputDataError, IntegrityError
 from synthgen.runs.folder import load_tensors, save_tensors
 from tests.support.builders import build_loco, build_mvtec, picture, write
-from tests.support.commands import environment, synthgen
+from tests.support.commands import synthgen
+from tests.support.detectors import detectors, start
 
 SMALL = ["--backbone", "resnet18", "--weights", "backbone=random", "--size", 64, "--device", "cpu"]
 READING = Preprocessing((64, 64), (64, 64), (64, 64))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def detectors(*arguments, ok=True):
-    """A finished command, in this process: importing PyTorch takes longer than most of them."""
-    out, err = io.StringIO(), io.StringIO()
-    status = 0
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["detectors", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code or 0
-    if ok:
-        assert status == 0, err.getvalue()
-    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
-
-
-def start(script, *arguments):
-    """A running command, or a script that is one, in a process of its own."""
-    command = [sys.executable, *(["-c", script] if script else ["-m", "detectors"]), *map(str, arguments)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=environment(OMP_NUM_THREADS=1), **pipes)
 
 
 @pytest.fixture(scope="module")

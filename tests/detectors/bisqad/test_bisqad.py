@@ -20,9 +20,9 @@ from synthgen.runs.devices import Compute
 from synthgen.runs.folder import load_tensors
 from synthgen.shards import ShardDataset
 from synthgen.shards.quality import read_quality, shards_digest
-from tests.detectors.test_commands import _one_thread, detectors  # noqa: F401  fixture
 from tests.support.builders import build_mvtec, picture, write
 from tests.support.commands import environment, synthgen
+from tests.support.detectors import detectors
 
 SIDE = 32
 READING = Preprocessing((SIDE, SIDE), (SIDE, SIDE), (SIDE, SIDE))
@@ -120,7 +120,7 @@ def test_the_same_seed_gives_the_same_model_and_another_another(shards, run, tmp
 
 def test_a_training_that_is_killed_resumes_to_the_same_bytes(shards, run, tmp_path):
     script = (
-        "import os, signal, sys, torch; torch.set_num_threads(1)\n"
+        "import os, signal, sys\n"
         "import detectors.training.loop as t, detectors.training.options as o\n"
         "plain = t.RunFolder.save\n"
         "def save(self, name, *rest):\n"
@@ -136,7 +136,7 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(shards, run, tmp_pa
     out = tmp_path / "run"
     arguments = ["train", "bisqad", "--shards", shards, *SMALL, *BOTH, "--out", out]
     command = [sys.executable, "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, env=environment(OMP_NUM_THREADS=1), timeout=120)
+    done = subprocess.run(command, capture_output=True, env=environment(), timeout=120)
     assert done.returncode == -signal.SIGKILL
     assert not (out / "model.safetensors").exists()
     detectors(*arguments)

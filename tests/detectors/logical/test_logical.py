@@ -18,10 +18,10 @@ from detectors.training.options import Options
 from synthgen.runs.devices import Compute
 from synthgen.runs.folder import load_tensors
 from synthgen.shards import ShardDataset
-from tests.detectors.test_commands import _one_thread, detectors, start  # noqa: F401  fixture
 from tests.support.builders import build_mvtec, write
 from tests.support.commands import synthgen
-from tests.support.edge_scenes import ONE_THREAD, SIDE, SMALL, picture
+from tests.support.detectors import detectors, start
+from tests.support.edge_scenes import SIDE, SMALL, picture
 
 NET = 64
 READING = Preprocessing((NET, NET), (NET, NET), (NET, NET))
@@ -62,7 +62,7 @@ def root(tmp_path_factory):
 def generator(root, tmp_path_factory):
     out = tmp_path_factory.mktemp("generators") / "loco"
     done = synthgen("train", "edge-generator", "--dataset", "mvtec_loco", "--root", root, *SMALL, "--set", "steps=150",
-                    "--device", "cpu", "--out", out, env=ONE_THREAD)  # fmt: skip
+                    "--device", "cpu", "--out", out)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out
 
@@ -70,7 +70,7 @@ def generator(root, tmp_path_factory):
 def built(root, generator, out, mode):
     done = synthgen("build", "--dataset", "mvtec_loco", "--root", root, "--types", "logical", "--set", "logical.threshold=0.2",
                     "--set", f"logical.mode={mode}", "--edge-generator", generator, "--size", SIDE, "--device", "cpu",
-                    "--max-rejected", 1, "--out", out, "-j", 1, env=ONE_THREAD)  # fmt: skip
+                    "--max-rejected", 1, "--out", out, "-j", 1)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out
 
@@ -165,7 +165,7 @@ def test_it_exports(run, tmp_path):
 
 def test_a_training_that_is_killed_resumes_to_the_same_bytes(run, root, generator, tmp_path):
     script = (
-        "import os, signal, torch; torch.set_num_threads(1)\n"
+        "import os, signal\n"
         "import detectors.training.loop as e, detectors.training.options as t\n"
         "plain = e.RunFolder.save\n"
         "def save(run, name, tensors, facts):\n"

@@ -19,7 +19,7 @@ from synthgen.recipe import make_recipe
 from synthgen.shards import ShardDataset, verify
 from synthgen.synthesis import SynthesisDataset
 from tests.support.builders import picture, snapshot, write
-from tests.support.commands import build_arguments, build_normals, environment, synthgen, tree
+from tests.support.commands import build_arguments, environment, synthgen, tree
 from tests.support.shard_samples import assert_same
 
 VALUES = {
@@ -31,11 +31,6 @@ VALUES = {
     "foreground": "none",
     "samples_per_shard": 4,
 }
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return build_normals(tmp_path_factory.mktemp("normals"))
 
 
 @pytest.fixture(scope="module")

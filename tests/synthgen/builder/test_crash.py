@@ -12,7 +12,6 @@ from tests.support.commands import (
     assert_resumes,
     assert_sound,
     build_arguments,
-    build_normals,
     environment,
     family,
     gone,
@@ -25,25 +24,6 @@ from tests.support.commands import (
 )
 
 SECONDS_TO_STOP = 5
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return build_normals(tmp_path_factory.mktemp("normals"))
-
-
-@pytest.fixture(scope="module")
-def built(root, tmp_path_factory):
-    """The folder of an uninterrupted build; not to be written."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    assert synthgen(*build_arguments(root, out, "--jobs", 2)).returncode == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def whole(built):
-    """What an uninterrupted build gives."""
-    return tree(built)
 
 
 def kill_once_it_works(root, out, moment):

@@ -39,19 +39,6 @@ ONE_EACH = {
 _LAST = 9  # number of the last shard of the plan
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return build_normals(tmp_path_factory.mktemp("normals"))
-
-
-@pytest.fixture(scope="module")
-def whole(root, tmp_path_factory):
-    """What a build in one go gives."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    assert synthgen(*build_arguments(root, out, "--jobs", 2)).returncode == 0
-    return tree(out)
-
-
 def part_of(root, out, shards, *more):
     return build_arguments(root, out, "--jobs", 1, "--shards", shards, *more)
 

@@ -21,25 +21,15 @@ from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
 from synthgen.shards import ShardDataset
 from synthgen.synthesis import SynthesisDataset
-from tests.support.commands import hooks, synthgen
-from tests.support.edge_scenes import ONE_THREAD, SIDE, SMALL, build, train, write_scenes
+from tests.support.commands import environment, hooks, synthgen
+from tests.support.edge_scenes import SIDE, SMALL, build, train, write_scenes
 
 THRESHOLDS = {"logical": {"threshold": 0.15}, "structural": {"threshold": 0.15}}
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_scenes(tmp_path_factory.mktemp("scenes"))
-
-
-@pytest.fixture(scope="module")
-def generator(root, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "scenes"
-    done = train(root, out)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(out)
-    assert "no weights" in done.stderr
-    return out
+def root(scenes):
+    return scenes
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +82,7 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(root, generator, tm
     arguments = ["train", "edge-generator", "--dataset", "folder", "--root", str(root), "--out", str(out), *SMALL]
     arguments += ["--set", "steps=60", "--device", "cpu"]
     command = [sys.executable, "-c", script, *arguments]
-    killed = subprocess.run(command, capture_output=True, check=False, timeout=300, env=ONE_THREAD)
+    killed = subprocess.run(command, capture_output=True, check=False, timeout=300, env=environment())
     assert killed.returncode == -signal.SIGKILL
     assert (out / "checkpoint.safetensors").is_file()
     assert not (out / "model.safetensors").exists()

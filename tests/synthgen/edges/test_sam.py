@@ -25,14 +25,6 @@ from tests.support.commands import environment, synthgen
 from tests.support.tiny_sam import save_tiny_sam, tiny_sam
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def _clean(tmp_path, monkeypatch):
     monkeypatch.setenv("SYNTHGEN_CACHE", str(tmp_path / "cache"))

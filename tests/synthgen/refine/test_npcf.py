@@ -17,14 +17,6 @@ from synthgen.refine.phase_field import epsilon_squared, solve
 from synthgen.samples import Sample, SampleSpec
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def batch(count=2, side=32, seed=0):
     """Noise with a square of another colour, whose place differs from picture to picture."""
     rng = np.random.default_rng(seed)
