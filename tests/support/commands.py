@@ -1,4 +1,4 @@
-"""The command as users run it, in this process or one of its own, and hooks that make a sample or an image fatal to a worker."""
+"""The command as users run it, in this process or one of its own, and hooks that make a sample or an image kill a worker."""
 
 import contextlib
 import hashlib

@@ -22,13 +22,13 @@ def scored(name, label, *, mask=True, seed=0, kind=None):
     anomaly_map = (rng.random((40, 50)) * 0.3 + 0.6 * truth).astype(np.float32)
     image = rng.integers(0, 255, (40, 50, 3), dtype=np.uint8)
     return ScoredImage(
-        name,
-        label,
-        kind or ("crack" if label else "good"),
-        float(anomaly_map.max()),
-        anomaly_map,
-        image,
-        truth if mask else None,
+        name=name,
+        label=label,
+        kind=kind or ("crack" if label else "good"),
+        score=float(anomaly_map.max()),
+        anomaly_map=anomaly_map,
+        image=image,
+        mask=truth if mask else None,
     )
 
 
@@ -59,7 +59,17 @@ def test_a_report_holds_everything_in_one_file(tmp_path):
         (scored("one", 1),),
         (scored("one", 0),),
         (scored("one", 0), scored("two", 1, mask=False)),
-        (ScoredImage("x", None, "", 0.5, np.full((8, 8), 0.5, np.float32), np.zeros((8, 8, 3), np.uint8), None),),
+        (
+            ScoredImage(
+                name="x",
+                label=None,
+                kind="",
+                score=0.5,
+                anomaly_map=np.full((8, 8), 0.5, np.float32),
+                image=np.zeros((8, 8, 3), np.uint8),
+                mask=None,
+            ),
+        ),
         (scored("\udcff<b>.png", 1), scored("ü", 0)),
     ],
 )

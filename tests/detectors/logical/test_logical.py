@@ -239,7 +239,13 @@ def test_batches_are_mixed_as_they_should_be(root, generator):
     compute = Compute(torch.device("cpu"))
     options = Options(compute, edge_generator=generator)
     data = from_dataset(
-        "mvtec_loco", root, CATEGORY, Preprocessing((NET, NET), (NET, NET), (NET, NET)), 0, LEARNS, options.edge_tools
+        "mvtec_loco",
+        root,
+        CATEGORY,
+        Preprocessing((NET, NET), (NET, NET), (NET, NET)),
+        split_seed=0,
+        learn=LEARNS,
+        edges=options.edge_tools,
     )
     found, config = ready(data, NET, options)
     rows = []
@@ -266,7 +272,13 @@ def test_targets_are_worked_out_once(root, generator, monkeypatch):
     compute = Compute(torch.device("cpu"))
     options = Options(compute, edge_generator=generator)
     data = from_dataset(
-        "mvtec_loco", root, CATEGORY, Preprocessing((NET, NET), (NET, NET), (NET, NET)), 0, LEARNS, options.edge_tools
+        "mvtec_loco",
+        root,
+        CATEGORY,
+        Preprocessing((NET, NET), (NET, NET), (NET, NET)),
+        split_seed=0,
+        learn=LEARNS,
+        edges=options.edge_tools,
     )
     first, _ = ready(data, NET, options)
     monkeypatch.setattr(module, "jnd_map", lambda image: pytest.fail("it is in the cache"))
@@ -283,9 +295,10 @@ def test_what_is_missing_or_makes_no_sense_is_said(root, generator, shards, tmp_
         assert done.returncode == 2, done.stderr
         return done.stderr
 
+    edits = ("--edge-generator", generator)
     assert "synthgen train edge-generator --dataset mvtec_loco" in refused(*HERE, "--root", root)
     assert "--types auto" in refused(*HERE, "--root", root)
-    assert "no edge edits" in refused(*HERE, "--root", root, "--edge-generator", generator, "--types", "crack")
+    assert "no edge edits" in refused(*HERE, "--root", root, *edits, "--types", "crack")
     assert "no backbone" in refused("--shards", shards, "--weights", "backbone=random")
     assert "HEIGHTxWIDTH" in refused("--shards", shards, "--size", "64x64x64")
     assert "multiple of 32" in refused("--shards", shards, "--size", "60")

@@ -277,13 +277,13 @@ def test_no_number_for_degenerate_maps():
 
 def image(label, anomaly_map, mask):
     return ScoredImage(
-        f"{label}",
-        label,
-        "good" if not label else "crack",
-        float(anomaly_map.max()),
-        anomaly_map,
-        np.zeros((*anomaly_map.shape, 3), np.uint8),
-        mask,
+        name=f"{label}",
+        label=label,
+        kind="good" if not label else "crack",
+        score=float(anomaly_map.max()),
+        anomaly_map=anomaly_map,
+        image=np.zeros((*anomaly_map.shape, 3), np.uint8),
+        mask=mask,
     )
 
 

@@ -40,7 +40,15 @@ def test_metrics_from_histograms_are_the_exact_ones():
     for kind in (None, "hole", "dent"):
         keep = [k for k in range(9) if kinds[k] == "good" or kind in (None, kinds[k])]
         images = [
-            ScoredImage(str(k), int(k >= 3), kinds[k], float(_smooth(maps[k]).max()), _smooth(maps[k]), masks[k], masks[k])
+            ScoredImage(
+                name=str(k),
+                label=int(k >= 3),
+                kind=kinds[k],
+                score=float(_smooth(maps[k]).max()),
+                anomaly_map=_smooth(maps[k]),
+                image=masks[k],
+                mask=masks[k],
+            )
             for k in keep
         ]
         exact, _ = all_metrics(images)

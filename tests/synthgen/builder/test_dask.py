@@ -104,7 +104,8 @@ def cluster(tmp_path_factory):
 
 
 def arguments(root, out, cluster, *more):
-    return build_arguments(root, out, "--backend", "dask", "--scheduler", cluster.address, *more)
+    there = ("--backend", "dask", "--scheduler", cluster.address)
+    return build_arguments(root, out, *there, *more)
 
 
 def impatient(folder):
@@ -124,7 +125,8 @@ def test_edge_edits_are_the_same_by_loky_by_dask_and_in_parts(cluster, generator
     root = edge_scenes.write_scenes(tmp_path / "scenes", 6)
     common = (generator, "--per-image", 1, "--samples-per-shard", 4)
     assert edge_scenes.build(root, tmp_path / "loky", *common, "--jobs", 1).returncode == 0
-    done = edge_scenes.build(root, tmp_path / "dask", *common, "--backend", "dask", "--scheduler", cluster.address)
+    there = ("--backend", "dask", "--scheduler", cluster.address)
+    done = edge_scenes.build(root, tmp_path / "dask", *common, *there)
     assert done.returncode == 0, done.stderr
     for part in (("--shards", "1-2"), ()):
         assert edge_scenes.build(root, tmp_path / "parts", *common, *part).returncode == 0

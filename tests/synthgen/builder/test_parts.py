@@ -40,7 +40,8 @@ _LAST = 9  # number of the last shard of the plan
 
 
 def part_of(root, out, shards, *more):
-    return build_arguments(root, out, "--jobs", 1, "--shards", shards, *more)
+    part = ("--jobs", 1, "--shards", shards)
+    return build_arguments(root, out, *part, *more)
 
 
 def assert_completes(root, out, whole, missing=0):

@@ -91,7 +91,8 @@ def test_samples_record_the_stage_and_the_networks(stages, npcf, npcfpp):
 
 
 def test_workers_and_carriers_make_no_difference(root, stages, npcf, npcfpp, tmp_path):
-    done = build(root, tmp_path / "two", "--npcf", npcf, "--npcfpp", npcfpp, "--samples-per-shard", 8, jobs=2)
+    networks = ("--npcf", npcf, "--npcfpp", npcfpp)
+    done = build(root, tmp_path / "two", *networks, "--samples-per-shard", 8, jobs=2)
     assert done.returncode == 0, done.stderr
     one, two = ShardDataset(stages["npcf++"]), ShardDataset(tmp_path / "two")
     recipe = make_recipe({"datasets": ["folder"], "types": ["crack", "corrosion"], "per_image": 2, "size": SIDE})
@@ -112,8 +113,9 @@ def test_samples_of_several_images_made_together_are_the_same(root, stages, npcf
     tools = RefinementTools((npcf,)).seal()
     plan = make_plan(recipe, {"folder": root}, refinement=tools)
     (shard,) = plan.shards
-    task = ShardTask(tmp_path, shard, plan.recipe, plan.methods[shard.dataset, shard.category], plan.config_json, "", {},
-                     refinement=tools)  # fmt: skip
+    method = plan.methods[shard.dataset, shard.category]
+    task = ShardTask(folder=tmp_path, shard=shard, recipe=plan.recipe, method=method, config_json=plan.config_json, licence="",
+                     quarantined={}, refinement=tools)  # fmt: skip
     (whole,) = stages["npcf"].glob("*.h5")
     build_shard(task)
     with h5py.File(whole) as one, h5py.File(tmp_path / shard.name) as other:
