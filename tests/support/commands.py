@@ -165,6 +165,6 @@ def gone(processes):
 
 def assert_resumes(root, out, whole):
     """The same command again gives the folder that an uninterrupted build gives."""
-    done = synthgen(*build_arguments(root, out, "--jobs", 2))
+    done = synthgen(*build_arguments(root, out, "--jobs", 1))
     assert done.returncode == 0, done.stderr
     assert tree(out) == whole
