@@ -92,8 +92,8 @@ def test_worker_killed_at_a_named_point(root, whole, tmp_path, point, jobs):
     "point",
     [
         "shard-mid:2",
+        "shard-before-replace",
         pytest.param("shard-before-open", marks=pytest.mark.slow),
-        pytest.param("shard-before-replace", marks=pytest.mark.slow),
     ],
 )
 def test_workers_that_always_die_condemn_no_sample(root, whole, tmp_path, point):
