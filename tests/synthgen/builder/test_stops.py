@@ -135,6 +135,20 @@ def test_only_what_is_missing_is_made_again(root, built, whole, tmp_path, damage
     assert set(made_again) <= (set(shards) if damage == "no journal" else {victim})
 
 
+def test_what_is_added_after_a_torn_line_counts(root, built, whole, tmp_path):
+    """A kill tore the journal's last line; the next build is killed as well, as soon as it has that shard again."""
+    out = shutil.copytree(built, tmp_path / "out")
+    (out / "manifest.json").unlink()
+    journal_path = out / "journal.jsonl"
+    journal_path.write_bytes(journal_path.read_bytes()[:-40])
+    killed = synthgen(*build_arguments(root, out, "--jobs", 1), env=environment(SYNTHGEN_FAILPOINT="journal-after-append"))
+    assert killed.returncode == -signal.SIGKILL
+    assert json.loads(synthgen("status", out, "--json").stdout)["shards"] == [10, 10]
+    done = json.loads(synthgen(*build_arguments(root, out, "--json")).stdout)
+    assert done["already"] == done["planned"]
+    assert tree(out) == whole
+
+
 def test_damaged_manifest_is_restored(root, built, whole, tmp_path):
     out = shutil.copytree(built, tmp_path / "out")
     (out / "manifest.json").write_bytes(b'{"shards": [')
