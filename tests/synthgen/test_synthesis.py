@@ -49,7 +49,16 @@ def prepared(this):
 
 
 def spec_of(name, sample_id="d/c/0/x/0"):
-    return SampleSpec(sample_id, "d", "c", "c/0.png", name, 0, (64, 64), SURFACE_TYPES[name].generator)
+    return SampleSpec(
+        sample_id=sample_id,
+        dataset="d",
+        category="c",
+        source="c/0.png",
+        type=name,
+        replica=0,
+        size=(64, 64),
+        generator=SURFACE_TYPES[name].generator,
+    )
 
 
 def equal(one, other):

@@ -107,8 +107,12 @@ def literal_crack(image: np.ndarray, foreground: np.ndarray, size: float, seed: 
     """Algorithms 1 to 3 with the middle of each range for a width of 4 px; `size` is the steps' number over its middle."""
     rng = np.random.default_rng(seed)
     starts = literal.random_start_points(foreground, 2, rng)
-    skeleton = literal.generate_skeleton(foreground, starts, round(size * DIAMETER / 4), 2.0, 0.03, 0.01, rng)
-    mask = literal.crack_mask(skeleton, 2.0, 0.1, 0.5, 1.5, 1, 3, noise_frequency=16)
+    skeleton = literal.generate_skeleton(
+        foreground, starts, max_steps=round(size * DIAMETER / 4), step_size=2.0, branching_prob=0.03, stop_prob=0.01, rng=rng
+    )
+    mask = literal.crack_mask(
+        skeleton, w0=2.0, alpha=0.1, epsilon=0.5, noise_scale=1.5, noise_octaves=1, morph_kernel_size=3, noise_frequency=16
+    )
     return literal.apply_crack(image, mask, 0.85, 0.35, (-6.0, -6.0, -6.0), 2.5), mask
 
 
@@ -119,7 +123,18 @@ def literal_corrosion(image: np.ndarray, foreground: np.ndarray, size: float, se
     """
     rng = np.random.default_rng(seed)
     rounds = max(round(9 * size), 1)
-    mask = literal.corrosion_mask(foreground, 3, 0.055 * DIAMETER * size, 12, 0.65, rounds, 0.4, 0.12, 26.0, rng)
+    mask = literal.corrosion_mask(
+        foreground,
+        polygons=3,
+        radius=0.055 * DIAMETER * size,
+        vertices=12,
+        overlap_prob=0.65,
+        growth_steps=rounds,
+        grow_prob=0.4,
+        noise_threshold=0.12,
+        noise_frequency=26.0,
+        rng=rng,
+    )
     return literal.apply_corrosion(image, mask, (120.0, 70.0, 40.0), 0.75, 16.0), mask
 
 
@@ -133,7 +148,16 @@ def literal_deformation(image: np.ndarray, foreground: np.ndarray, size: float, 
         centre = int(rng.integers(len(ys)))
         disc = cv2.circle(np.zeros_like(foreground), (int(xs[centre]), int(ys[centre])), max(round(diameter / 2), 3), 1, -1)
         place = disc & foreground
-    return literal.tps_deform_local_inpaint(image, place, 10, 0.05 * diameter, 40.0, 4.0, round(0.08 * diameter), rng)
+    return literal.tps_deform_local_inpaint(
+        image,
+        place,
+        num_ctrl_points=10,
+        max_offset=0.05 * diameter,
+        dist_field_radius=40.0,
+        inpaint_radius=4.0,
+        margin=round(0.08 * diameter),
+        rng=rng,
+    )
 
 
 @dataclass(frozen=True)
@@ -180,7 +204,16 @@ def our_sample(comparison: Comparison, prepared: list[PreparedNormal], seed: int
     normal = prepared[seed % PICTURES].normal
     kind = SURFACE_TYPES[comparison.type]
     sample_id = f"bench/part/{normal.source}/{kind.name}/{seed}"
-    spec = SampleSpec(sample_id, "bench", "part", normal.source, kind.name, seed, (SIZE, SIZE), kind.generator)
+    spec = SampleSpec(
+        sample_id=sample_id,
+        dataset="bench",
+        category="part",
+        source=normal.source,
+        type=kind.name,
+        replica=seed,
+        size=(SIZE, SIZE),
+        generator=kind.generator,
+    )
     settings = kind.configure(style=comparison.style)  # type: ignore[arg-type]
     return make_sample(spec, prepared[seed % PICTURES], settings, seed=0)
 
@@ -288,7 +321,17 @@ def build_shards(plan: Plan, out: Path) -> None:
         os.environ["SYNTHGEN_CACHE"] = cache
         for shard in plan.shards:
             method = plan.methods[shard.dataset, shard.category]
-            build_shard(ShardTask(out, shard, plan.recipe, method, plan.config_json, "none", {}))
+            build_shard(
+                ShardTask(
+                    folder=out,
+                    shard=shard,
+                    recipe=plan.recipe,
+                    method=method,
+                    config_json=plan.config_json,
+                    licence="none",
+                    quarantined={},
+                )
+            )
 
 
 def bench_build(rounds: int) -> Result:

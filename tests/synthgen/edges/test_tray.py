@@ -11,8 +11,7 @@ from tools.bench.tray_truth import overlap, removals, whole_mask
 
 
 @pytest.mark.slow
-def test_parts_that_are_removed_are_gone_and_their_masks_lie_where_they_were(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_parts_that_are_removed_are_gone_and_their_masks_lie_where_they_were(tmp_path):
     common = ("--dataset", "demo", "--categories", "tray", "--config", "cpu64", "--set", "steps=400", "--device", "cpu")
     done = synthgen("train", "edge-generator", *common, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr

@@ -91,7 +91,6 @@ def test_vgg_weights_that_are_none_are_refused(tmp_path):
         VggLoss(tmp_path / "bad.pth", torch.device("cpu"))
 
 
-@pytest.mark.slow
 def test_the_vgg_loss_takes_torchvisions_weights(tmp_path):
     from torchvision.models import vgg19
 
