@@ -44,14 +44,14 @@ def summarise(dataset: ShardDataset) -> list[GroupSummary]:
     for category in np.unique(categories):
         height, width = sizes[category.split("/", 1)[1]]
         for kind in np.unique(types[categories == category]):
-            here = (categories == category) & (types == kind)
-            good = here & (labels == 1)
+            in_group = (categories == category) & (types == kind)
+            good = in_group & (labels == 1)
             groups.append(
                 GroupSummary(
                     str(category),
                     str(kind),
                     int(good.sum()),
-                    int(here.sum() - good.sum()),
+                    int(in_group.sum() - good.sum()),
                     _percentiles(100 * areas[good] / (height * width)),
                     _percentiles(contrasts[good]),
                 )

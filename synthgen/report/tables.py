@@ -62,8 +62,8 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                     "shards": len(shards),
                 }
             )
-    found = {"samples": len(plan), "shards": len(plan.shards), "size": list(plan.recipe.size), "categories": categories}
-    return found if plan.quality is None else found | {"below_quality": plan.below_quality}
+    values = {"samples": len(plan), "shards": len(plan.shards), "size": list(plan.recipe.size), "categories": categories}
+    return values if plan.quality is None else values | {"below_quality": plan.below_quality}
 
 
 def info_table(info: dict[str, Any]) -> Table:
