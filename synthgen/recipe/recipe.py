@@ -52,11 +52,6 @@ class TypeRecipe(BaseModel):
     strength: Strength | None = None
 
 
-def _mixture() -> dict[str, TypeRecipe]:
-    """What is made where no types are named."""
-    return dict.fromkeys(SURFACE_TYPES, TypeRecipe(weight=AUTO))
-
-
 class DatasetRecipe(_Strict):
     """One dataset in a recipe.
 
