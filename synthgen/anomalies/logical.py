@@ -1,6 +1,8 @@
 """Logical anomalies: a part is missing, is another one, is broken, or is there once too often (LogicAL, semantic regions).
 
 The edges of regions of the picture are edited, and a network draws the picture anew; see `edge_edit`.
+
+Numbers: LogicAL gives none for its edits. These are looked at: chosen by eye on what a generator draws of them.
 """
 
 import numpy as np
@@ -37,5 +39,15 @@ def draw(rng: np.random.Generator, surface: Surface, settings: LogicalSettings) 
 
 
 LOGICAL = AnomalyType(
-    "logical", 1, LogicalSettings, STRENGTHS, EdgeParams, draw, render_one, 0.5, 0.0, render, edits_edges=True
+    name="logical",
+    version=1,
+    settings=LogicalSettings,
+    strengths=STRENGTHS,
+    params=EdgeParams,
+    draw=draw,
+    render_one=render_one,
+    largest_share=0.5,
+    smallest_contrast=0.0,
+    render_many=render,
+    edits_edges=True,
 )

@@ -1,6 +1,8 @@
 """Structural anomalies: something is broken, smeared or foreign in a place of any shape (LogicAL, arbitrary regions).
 
 The edges within some random shapes are edited, and a network draws the picture anew; see `edge_edit`.
+
+Numbers: LogicAL gives none for its edits. These are looked at: chosen by eye on what a generator draws of them.
 """
 
 from typing import Annotated
@@ -56,5 +58,15 @@ def draw(rng: np.random.Generator, surface: Surface, settings: StructuralSetting
 
 
 STRUCTURAL = AnomalyType(
-    "structural", 1, StructuralSettings, STRENGTHS, EdgeParams, draw, render_one, 0.5, 0.0, render, edits_edges=True
+    name="structural",
+    version=1,
+    settings=StructuralSettings,
+    strengths=STRENGTHS,
+    params=EdgeParams,
+    draw=draw,
+    render_one=render_one,
+    largest_share=0.5,
+    smallest_contrast=0.0,
+    render_many=render,
+    edits_edges=True,
 )

@@ -199,11 +199,11 @@ def test_settings_refuse_what_cannot_be_drawn(wrong):
 def test_materials_name_kinds_of_corrosion_that_exist_and_draw_them_in_proportion():
     assert set(MATERIAL_MODES) == set(MATERIALS)
     rng = np.random.default_rng(0)
-    for material, odds in MATERIAL_MODES.items():
-        assert set(odds) <= set(MODES)
+    for material, weights in MATERIAL_MODES.items():
+        assert set(weights) <= set(MODES)
         names = [draw_mode(rng, material) for _ in range(600)]
-        for name, share in odds.items():
-            assert names.count(name) / 600 == pytest.approx(share / sum(odds.values()), abs=0.08)
+        for name, share in weights.items():
+            assert names.count(name) / 600 == pytest.approx(share / sum(weights.values()), abs=0.08)
 
 
 # blending
@@ -248,7 +248,9 @@ def test_small_helpers():
 
 # cracks
 
-STRAIGHT = WalkRules(20, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, math.pi / 4))
+STRAIGHT = WalkRules(
+    steps=20, step=3.0, branching=0.0, stopping=0.0, jitter=0.0, wander=0.0, kink=0.0, branch_angle=(0.0, math.pi / 4)
+)
 
 
 @stable(30)
@@ -256,7 +258,9 @@ STRAIGHT = WalkRules(20, 3.0, 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, math.pi / 4))
 def test_arms_stay_in_the_part_and_are_never_too_many(seed, branching, jitter, where):
     part = foreground(where, 80, 90, seed)
     starts = [(float(y), float(x), 0.3) for y, x in np.argwhere(part)[::400]]
-    rules = WalkRules(60, 2.5, branching, 0.01, jitter, jitter, 0.05, (0.2, 0.8))
+    rules = WalkRules(
+        steps=60, step=2.5, branching=branching, stopping=0.01, jitter=jitter, wander=jitter, kink=0.05, branch_angle=(0.2, 0.8)
+    )
     branches = grow(np.random.default_rng(seed), starts, rules, part)
     assert len(branches) <= MAX_BRANCHES
     for branch in branches:
@@ -292,7 +296,7 @@ def test_the_paper_crack_has_the_width_of_equation_5(width, scale):
     skeleton = np.zeros((80, 80), np.uint8)
     skeleton[40, 5:76] = 1
     if radius > eps + 0.1:
-        plain = literal.threshold_crack(skeleton, w0, alpha, eps, 0.0, 1)
+        plain = literal.threshold_crack(skeleton, w0=w0, alpha=alpha, epsilon=eps, noise_scale=0.0, noise_octaves=1)
         assert not (plain & ~mask & 1)[:, 8:72].any()  # the blur shortens the ends
         assert not (mask & ~cv2.dilate(plain, np.ones((2 * odd_size(scale) + 1,) * 2, np.uint8)) & 1).any()
 
@@ -300,12 +304,26 @@ def test_the_paper_crack_has_the_width_of_equation_5(width, scale):
 def test_paper_cracks_are_as_large_as_the_literal_ones():
     part, ours, theirs = np.ones((128, 128), np.uint8), [], []
     alpha, eps, radius = 1.0, 0.125, 2.5
-    rules = WalkRules(40, 1.0, 0.03, 0.01, 0.0, 0.0, 0.0, (0.0, math.pi / 4))
+    rules = WalkRules(
+        steps=40, step=1.0, branching=0.03, stopping=0.01, jitter=0.0, wander=0.0, kink=0.0, branch_angle=(0.0, math.pi / 4)
+    )
     for seed in range(16):
         rng = np.random.default_rng(seed)
         starts = literal.random_start_points(part, 2, rng)
-        skeleton = literal.generate_skeleton(part, starts, 40, 1.0, 0.03, 0.01, rng)
-        theirs.append(literal.crack_mask(skeleton, (radius - eps) * math.exp(alpha * radius), alpha, eps, 0, 1, 3).sum())
+        skeleton = literal.generate_skeleton(
+            part, starts, max_steps=40, step_size=1.0, branching_prob=0.03, stop_prob=0.01, rng=rng
+        )
+        theirs.append(
+            literal.crack_mask(
+                skeleton,
+                w0=(radius - eps) * math.exp(alpha * radius),
+                alpha=alpha,
+                epsilon=eps,
+                noise_scale=0,
+                noise_octaves=1,
+                morph_kernel_size=3,
+            ).sum()
+        )
         arms = grow(rng, [(float(y), float(x), rng.uniform(0, 2 * math.pi)) for y, x in starts], rules, part)
         ours.append(crack.paper_mask(arms, line_params(2 * radius), (0, 0, 128, 128), 0.25).sum())
     assert np.median(ours) / np.median(theirs) == pytest.approx(1, abs=0.4)
@@ -337,7 +355,20 @@ def test_paper_corrosion_is_as_large_as_the_literal_one():
     part, ours, theirs = np.ones((128, 128), np.uint8), [], []
     for seed in range(16):
         rng = np.random.default_rng(seed)
-        theirs.append(literal.corrosion_mask(part, 3, 9.0, 12, 1.0, 4, 0.4, None, 10.0, rng).sum())
+        theirs.append(
+            literal.corrosion_mask(
+                part,
+                polygons=3,
+                radius=9.0,
+                vertices=12,
+                overlap_prob=1.0,
+                growth_steps=4,
+                grow_prob=0.4,
+                noise_threshold=None,
+                noise_frequency=10.0,
+                rng=rng,
+            ).sum()
+        )
         patches = tuple((float(rng.integers(128)), float(rng.integers(128)), 9.0) for _ in range(3))
         fields = dict.fromkeys(corrosion.CorrosionParams.__dataclass_fields__, 0)
         params = corrosion.CorrosionParams(**(fields | {"patches": patches, "grow_steps": 4, "grow_chance": 0.4, "cell": 8.0}))

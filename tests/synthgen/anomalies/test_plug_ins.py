@@ -1,9 +1,13 @@
 """Anomaly types of other packages: that of the documentation, and broken ones."""
 
 import re
+import subprocess
+import sys
+from dataclasses import fields
 
 import pytest
 
+from synthgen.anomalies.contract import AnomalyType
 from synthgen.shards import ShardDataset
 from tests.support.commands import build_normals, environment, synthgen
 from tests.support.paths import ROOT
@@ -77,3 +81,40 @@ def test_a_broken_one_is_named_with_the_way_out(tmp_path, code, target, told):
     assert done.returncode == 2
     assert told in done.stderr
     assert "uninstall my-defects" in done.stderr
+
+
+def test_what_a_plug_in_needs_comes_without_the_types_themselves():
+    """Or a plug-in, which the registry loads, would load the registry."""
+    code = (
+        "import sys; from synthgen.anomalies import *; assert AnomalyType; print(*(n for n in sys.modules if 'anomalies' in n))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
+    assert set(done.stdout.split()) == {"synthgen.anomalies", "synthgen.anomalies.contract"}
+
+
+def test_a_type_is_made_by_keyword(documented):
+    """Two of its seven parts that changed places would be found much later."""
+    scope = {}
+    exec(documented, scope)
+    kind = scope["GREASE"]
+    parts = [getattr(kind, field.name) for field in fields(kind)]
+    with pytest.raises(TypeError, match="positional"):
+        AnomalyType(*parts)
+    assert AnomalyType(**dict(zip((field.name for field in fields(kind)), parts, strict=True))) == kind
+
+
+def test_a_type_checker_tells_settings_and_parameters_that_do_not_fit(documented, tmp_path):
+    pytest.importorskip("mypy")
+    swapped = documented.replace("settings=GreaseSettings", "settings=OtherSettings").replace(
+        "class GreaseSettings", "class OtherSettings(TypeSettings):\n    pass\n\n\nclass GreaseSettings"
+    )
+    assert swapped != documented
+    (tmp_path / "fits.py").write_text(documented)
+    (tmp_path / "does_not.py").write_text(swapped)
+    told = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", ROOT / "pyproject.toml", "fits.py", "does_not.py"],
+        cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False,
+    )  # fmt: skip
+    assert "does_not.py" in told.stdout
+    assert "arg-type" in told.stdout
+    assert "fits.py" not in told.stdout
