@@ -187,7 +187,7 @@ def _edit_context(
         found = scan(normal.dataset, root, [normal.category])
         bit_depth = config["datasets"][normal.dataset]["bit_depth"]
         size = (normal.pixels.shape[0], normal.pixels.shape[1])
-        return CategoryEdges(edges, found.categories[0].used, size, bit_depth).workbench(normal, foreground)
+        return CategoryEdges(edges, found.categories[0].used, size, bit_depth).edit_context(normal, foreground)
     places = dict[str, int]()
     columns = (dataset.column(name).tolist() for name in ("dataset", "category", "source"))
     for number, (name, category, source) in enumerate(zip(*columns, strict=True)):

@@ -15,11 +15,12 @@ from pathlib import Path
 from types import FrameType
 
 from synthgen.builder.backends import Opener, is_death, open_loky, usable_cores
-from synthgen.builder.folder import OutputFolder, Part, ShardReport
+from synthgen.builder.folder import Failures, OutputFolder, Part, ShardReport, count_failures
 from synthgen.builder.task import ShardTask, build_shard, progress_path
 from synthgen.errors import StorageError, SynthgenError
 from synthgen.files import check_space
 from synthgen.plan import Plan, PlannedShard
+from synthgen.terminal.callbacks import OnMessage
 
 _POLL_SECONDS = 0.2
 _WARMED_AT_ONCE = 8  # images of one task
@@ -28,7 +29,7 @@ _MOST_DEATHS = 20  # of one shard's workers, before the build gives up
 _TRIES_PER_SAMPLE = 2
 _KILLER = "quarantined: making it killed the worker process"
 
-Progress = Callable[[int], None]
+OnSamples = Callable[[int], None]
 """Called now and then with the number of samples that are made, those of an earlier build included."""
 
 
@@ -65,6 +66,11 @@ class BuildResult:
         """Samples that are absent because their normal image could not be read."""
         return self.planned - self.made - self.rejected
 
+    @property
+    def failures(self) -> dict[str, Failures]:
+        """By type, of the types that raised an exception in some draw."""
+        return count_failures(self.reports)
+
 
 class InterruptedBuildError(SynthgenError):
     """The user or the system asked the build to stop; it can be resumed."""
@@ -79,10 +85,11 @@ def build(
     plan: Plan,
     out: Path,
     jobs: int | None = None,
-    progress: Progress | None = None,
+    *,
     opener: Opener = open_loky,
     part: Part | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    on_samples: OnSamples = lambda made: None,
+    on_message: OnMessage = lambda text: None,
 ) -> BuildResult:
     """Make what is missing of a plan in a folder.
 
@@ -90,11 +97,11 @@ def build(
         plan: what to make.
         out: the folder; made if need be. A second build with the same plan resumes.
         jobs: worker processes; None takes one per usable core.
-        progress: called from time to time.
         opener: opens the workers: `open_loky`, or what `dask_opener` gives.
         part: make only these shards of the plan, beside other builds of other parts; a build without it, once all parts
             are there, writes the manifest.
-        say: hears how far the work before the first sample is.
+        on_samples: called from time to time.
+        on_message: hears how far the work before the first sample is.
 
     Raises:
         UsageError: the folder belongs to something else.
@@ -107,9 +114,9 @@ def build(
         missing = [shard for shard in shards if shard.name not in done]
         check_space(out, sum(_least_bytes(plan, shard) for shard in missing))
         already = sum(len(shard) for shard in shards if shard.name in done)
-        run = _Run(plan, folder, progress or (lambda _: None), already, opener)
+        run = _Run(plan, folder, already, opener, on_samples)
         if missing:
-            run.warm(missing, jobs or usable_cores(), say)
+            run.warm(missing, jobs or usable_cores(), on_message)
         done.update(run.make(missing, jobs or usable_cores()))
         reports = [done[shard.name] for shard in shards]
         if part is None:
@@ -128,17 +135,17 @@ def _least_bytes(plan: Plan, shard: PlannedShard) -> int:
 class _Run:
     """The shards of one build in the making."""
 
-    def __init__(self, plan: Plan, folder: OutputFolder, progress: Progress, already: int, opener: Opener) -> None:
+    def __init__(self, plan: Plan, folder: OutputFolder, already: int, opener: Opener, on_samples: OnSamples) -> None:
         self._plan = plan
         self._open = opener
         self._folder = folder
-        self._progress = progress
+        self._on_samples = on_samples
         self._samples = self._told = already
         self._reports: dict[str, ShardReport] = {}
         self._methods = plan.methods if plan.shards else {}
         self._licences = {scan.dataset: plan.licence(scan) for scan in plan.scans}
 
-    def warm(self, shards: list[PlannedShard], jobs: int, say: Callable[[str], None]) -> None:
+    def warm(self, shards: list[PlannedShard], jobs: int, on_message: OnMessage) -> None:
         """Work out edges and regions of the images, so that no two workers do it twice.
 
         Of a share of the images only theirs; few of the others lend edges. What goes wrong here goes wrong again, and is
@@ -146,11 +153,12 @@ class _Run:
         """
         whole = self._plan.recipe.share == 1
         needed = {source for shard in shards for source in shard.sources}
-        stages = {self._plan.stage(shard.dataset, shard.category) for shard in shards}
+        all_edges = {self._plan.stage(shard.dataset, shard.category) for shard in shards}
+        with_sources = [edges for edges in all_edges if edges is not None and edges.sources]
         batches = [
-            (stage, sources[start : start + _WARMED_AT_ONCE])
-            for stage in sorted((stage for stage in stages if stage and stage.sources), key=lambda one: one.sources[0].category)
-            for sources in [tuple(one for one in stage.sources if whole or one in needed)]
+            (category_edges, sources[start : start + _WARMED_AT_ONCE])
+            for category_edges in sorted(with_sources, key=lambda edges: edges.sources[0].category)
+            for sources in [tuple(source for source in category_edges.sources if whole or source in needed)]
             for start in range(0, len(sources), _WARMED_AT_ONCE)
         ]
         if not batches:
@@ -159,7 +167,7 @@ class _Run:
         each = _MOST_SAMS if self._plan.edges is not None and self._plan.edges.sam is not None else jobs
         with self._open(min(jobs, len(batches), each)) as workers:
             try:
-                waiting = {workers.submit(stage.warm, sources) for stage, sources in batches}
+                waiting = {workers.submit(category_edges.warm, sources) for category_edges, sources in batches}
             except Exception as error:
                 if is_death(error):
                     return
@@ -169,15 +177,15 @@ class _Run:
                 workers.check()
                 wrong = next((future.exception() for future in finished if future.exception() is not None), None)
                 if wrong is not None:
-                    say(f"not used: edges and regions are worked out along with the samples: {wrong}")
+                    on_message(f"not used: edges and regions are worked out along with the samples: {wrong}")
                     return
                 ready += sum(future.result() for future in finished)
                 if finished:
-                    say(f"edges and regions: {ready} of {total} images")
+                    on_message(f"edges and regions: {ready} of {total} images")
 
     def make(self, shards: list[PlannedShard], jobs: int) -> dict[str, ShardReport]:
         """Make all of them, and return their reports by name."""
-        self._tell(0)
+        self._report_progress(0)
         left = list(reversed(shards))
         while left:
             suspects = self._run_pool(left, min(jobs, len(left)))
@@ -209,7 +217,7 @@ class _Run:
                 if dead and workers.falls_together:
                     return list(running.values())
                 suspects += [running.pop(future) for future in dead]
-                self._tell(sum(self._position(shard) for shard in running.values()))
+                self._report_progress(sum(self._position(shard) for shard in running.values()))
         return suspects
 
     def _run_alone(self, shard: PlannedShard) -> None:
@@ -225,7 +233,7 @@ class _Run:
                 future = workers.submit(build_shard, replace(self._task(shard, killers), careful=True))
                 while not wait([future], timeout=_POLL_SECONDS).done:
                     workers.check()
-                    self._tell(self._position(shard))
+                    self._report_progress(self._position(shard))
                 workers.check()
                 if not is_death(future.exception()):
                     report = future.result()
@@ -249,12 +257,12 @@ class _Run:
         self._folder.append(report)
         self._reports[shard.name] = report
         self._samples += len(shard)
-        self._tell(0)
+        self._report_progress(0)
 
-    def _tell(self, unfinished: int) -> None:
+    def _report_progress(self, unfinished: int) -> None:
         """Report progress; a shard between its last sample and its report must not make it go back."""
         self._told = max(self._told, self._samples + unfinished)
-        self._progress(self._told)
+        self._on_samples(self._told)
 
     def _task(self, shard: PlannedShard, killers: Mapping[str, str] | None = None) -> ShardTask:
         known = {key: why for key, why in self._folder.quarantined().items() if key.startswith(_prefix(shard))}
@@ -263,7 +271,7 @@ class _Run:
             shard=shard,
             recipe=self._plan.recipe,
             method=self._methods[shard.dataset, shard.category],
-            stage=self._plan.stage(shard.dataset, shard.category),
+            category_edges=self._plan.stage(shard.dataset, shard.category),
             refinement=self._plan.refinement,
             config_json=self._plan.config_json,
             licence=self._licences[shard.dataset],
@@ -299,8 +307,8 @@ def _interruptible() -> Iterator[None]:
         return
 
     def stop(number: int, _: FrameType | None) -> None:
-        for one in before:  # a second Ctrl-C must not leave the workers behind
-            signal.signal(one, signal.SIG_IGN)
+        for handled in before:  # a second Ctrl-C must not leave the workers behind
+            signal.signal(handled, signal.SIG_IGN)
         raise InterruptedBuildError(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

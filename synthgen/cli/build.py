@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from synthgen.builder.backends import Opener
     from synthgen.plan import Plan
 
+MOST_FAILED = 0.01
+"""Share of a type's draws that may fail before a build ends with an error."""
+
 
 def build(
     dataset: o.Dataset = None,
@@ -262,7 +265,9 @@ def _run(
     try:
         total = sum(len(shard) for shard in (part.of(made) if part else made.shards))
         with progress_display(total) as advance:
-            result = build(made, folder, jobs, advance, opener or open_loky, part, occasionally(talk))
+            result = build(
+                made, folder, jobs, opener=opener or open_loky, part=part, on_samples=advance, on_message=occasionally(talk)
+            )
     except InterruptedBuildError as error:
         command = " ".join(_quoted(argument) for argument in ["synthgen", *sys.argv[1:]])
         name = str(error)
@@ -290,15 +295,23 @@ def _say_result(result: "BuildResult") -> None:
             talk.print(f"not used: {source}: {reason}", markup=False)
     for sample, reason in result.quarantined.items():
         talk.print(f"left out: {sample}: {reason}", markup=False)
+    for name, failures in result.failures.items():
+        talk.print(f"a bug of a type: {failures.sentence(name)}", markup=False)
     before = f" ({result.already} of them by an earlier run)" if result.already else ""
     shards = f"{len(result.reports)} shard{'s' if len(result.reports) != 1 else ''}"
     talk.print(f"{result.folder}: {result.made} samples in {shards}{before}; {result.rejected} rejected", markup=False)
 
 
 def _judge(made: "Plan", result: "BuildResult") -> None:
-    """Raise a PartialBuildError if too much is missing."""
+    """Raise a PartialBuildError if a type fails too often, or too much is missing."""
     from collections import Counter
 
+    broken = [failures.sentence(name) for name, failures in result.failures.items() if failures.share > MOST_FAILED]
+    if broken:
+        raise PartialBuildError(
+            "\n".join(broken) + f"\nMore than {MOST_FAILED:.0%}: that is a bug of the type. Report it to whoever wrote it, or "
+            "leave the type out (--types, or the recipe). The samples that were made are complete and can be used."
+        )
     missing = result.planned - result.made
     if missing <= made.recipe.max_rejected * result.planned:
         return
@@ -317,6 +330,8 @@ def _judge(made: "Plan", result: "BuildResult") -> None:
 
 
 def _result_json(result: "BuildResult") -> dict[str, Any]:
+    from dataclasses import asdict
+
     return {
         "folder": str(result.folder),
         "planned": result.planned,
@@ -325,6 +340,7 @@ def _result_json(result: "BuildResult") -> dict[str, Any]:
         "rejected": result.rejected,
         "unreadable": result.unreadable,
         "quarantined": result.quarantined,
+        "failed": {name: asdict(failures) for name, failures in result.failures.items()},
         "shards": len(result.reports),
     }
 

@@ -228,7 +228,7 @@ class CategoryEdges:
     size: Size
     bit_depth: int = 16
 
-    def workbench(self, normal: NormalImage, foreground: Mask) -> "EditContext":
+    def edit_context(self, normal: NormalImage, foreground: Mask) -> "EditContext":
         """What the edits of one normal image work with.
 
         Args:

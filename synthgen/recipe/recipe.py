@@ -240,7 +240,10 @@ class Recipe(_Strict):
             pydantic.ValidationError: the recipe sets something that the type does not have or that makes no sense.
         """
         own = self.types[type_name]
-        return TYPES[type_name].configure(own.style or self.style, own.strength or self.strength, **(own.model_extra or {}))
+        settings: TypeSettings = TYPES[type_name].configure(
+            own.style or self.style, own.strength or self.strength, **(own.model_extra or {})
+        )
+        return settings
 
     def replicas(self, dataset: str, type_name: str) -> int:
         """Samples per normal image of this dataset and type."""

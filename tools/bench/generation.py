@@ -287,7 +287,16 @@ def build_shards(plan: Plan, out: Path) -> None:
         os.environ["SYNTHGEN_CACHE"] = cache
         for shard in plan.shards:
             method = plan.methods[shard.dataset, shard.category]
-            build_shard(ShardTask(out, shard, plan.recipe, method, plan.config_json, "none", {}))
+            task = ShardTask(
+                folder=out,
+                shard=shard,
+                recipe=plan.recipe,
+                method=method,
+                config_json=plan.config_json,
+                licence="none",
+                quarantined={},
+            )
+            build_shard(task)
 
 
 def bench_build(rounds: int) -> Result:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synthgen.errors import InputDataError
 from synthgen.report.sheet import Selection, choose
-from synthgen.report.summary import info
+from synthgen.report.summary import failure_lines, info
 from synthgen.samples import Image, Mask, Sample
 from synthgen.shards import ShardDataset
 from synthgen.shards.quality import QualityTable
@@ -227,5 +227,6 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
     told["name"] = Path(found["path"]).resolve().name
     told["groups"] = found["groups"]
     told["redrawn"] = found["redrawn"]
+    told["failed"] = failure_lines(found["failed"])
     told["config"] = json.dumps(found["config"], indent=1, sort_keys=True, ensure_ascii=False) if found["config"] else ""
     return told

@@ -1,6 +1,6 @@
 """Anomaly types of other packages: that of the documentation, and broken ones."""
 
-import re
+import json
 import subprocess
 import sys
 from dataclasses import fields
@@ -11,26 +11,12 @@ from synthgen.anomalies.contract import AnomalyType
 from synthgen.shards import ShardDataset
 from tests.support.commands import build_normals, environment, synthgen
 from tests.support.paths import ROOT
-
-PAGE = ROOT / "docs/new-type.md"
-
-
-def install(folder, code, target="my_defects:GREASE", name="grease"):
-    """A package with an entry point, and an environment that finds it."""
-    folder.mkdir(exist_ok=True)
-    (folder / "my_defects.py").write_text(code)
-    about = folder / "my_defects-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-defects\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[synthgen.anomalies]\n{name} = {target}\n")
-    plain = environment()
-    return {**plain, "PYTHONPATH": f"{folder}:{plain['PYTHONPATH']}"}
+from tests.support.plug_ins import documented_type, install
 
 
 @pytest.fixture(scope="module")
 def documented():
-    page = PAGE.read_text()
-    return re.search(r"<!-- plug-in: begin -->\n```python\n(.*?)```", page, re.S)[1]
+    return documented_type()
 
 
 def test_the_documented_type_is_one_like_the_others(documented, tmp_path):
@@ -52,6 +38,8 @@ def test_the_documented_type_is_one_like_the_others(documented, tmp_path):
     for out, jobs in (("one", 1), ("two", 2)):
         done = synthgen("build", *common, "--out", tmp_path / out, "-j", jobs, env=there)
         assert done.returncode == 0, done.stderr
+        assert "draws failed" not in done.stderr
+        assert "failed" not in json.loads((tmp_path / out / "manifest.json").read_text())
     samples = [sample for sample in ShardDataset(tmp_path / "one") if sample.spec.type == "grease"]
     assert len(samples) == 18
     for sample in samples:

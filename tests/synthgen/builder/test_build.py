@@ -76,7 +76,7 @@ def test_a_second_build_makes_nothing(root, built, tmp_path):
     out = shutil.copytree(built, tmp_path / "out")
     inodes = {path: path.stat().st_ino for path in out.glob("*.h5")}
     told = []
-    result = build(plan_of(root), out, progress=told.append)
+    result = build(plan_of(root), out, on_samples=told.append)
     assert (result.already, result.planned) == (40, 40)
     assert told == [40]
     assert {path: path.stat().st_ino for path in out.glob("*.h5")} == inodes
@@ -84,7 +84,7 @@ def test_a_second_build_makes_nothing(root, built, tmp_path):
 
 def test_progress_never_goes_back_and_ends_at_all_samples(root, tmp_path):
     told = []
-    build(plan_of(root, per_image=1), tmp_path / "out", jobs=2, progress=told.append)
+    build(plan_of(root, per_image=1), tmp_path / "out", jobs=2, on_samples=told.append)
     assert told == sorted(told)
     assert (told[0], told[-1]) == (0, 20)
 
@@ -190,7 +190,15 @@ def test_damaged_image_decides_the_exit_status_by_max_rejected(root, tmp_path):
 def test_disk_full_for_the_note_of_how_far_a_worker_is(root, tmp_path):
     plan = plan_of(root)
     shard, (method, *_) = plan.shards[0], plan.methods.values()
-    task = ShardTask(tmp_path, shard, plan.recipe, method, plan.config_json, "CC0", {})
+    task = ShardTask(
+        folder=tmp_path,
+        shard=shard,
+        recipe=plan.recipe,
+        method=method,
+        config_json=plan.config_json,
+        licence="CC0",
+        quarantined={},
+    )
     task.progress_path.symlink_to("/dev/full")
     with pytest.raises(StorageError, match="No space left on device"):
         build_shard(task)

@@ -112,8 +112,16 @@ def test_samples_of_several_images_made_together_are_the_same(root, stages, npcf
     tools = RefinementTools((npcf,)).seal()
     plan = make_plan(recipe, {"folder": root}, refinement=tools)
     (shard,) = plan.shards
-    task = ShardTask(tmp_path, shard, plan.recipe, plan.methods[shard.dataset, shard.category], plan.config_json, "", {},
-                     refinement=tools)  # fmt: skip
+    task = ShardTask(
+        folder=tmp_path,
+        shard=shard,
+        recipe=plan.recipe,
+        method=plan.methods[shard.dataset, shard.category],
+        config_json=plan.config_json,
+        licence="",
+        quarantined={},
+        refinement=tools,
+    )
     (whole,) = stages["npcf"].glob("*.h5")
     build_shard(task)
     with h5py.File(whole) as one, h5py.File(tmp_path / shard.name) as other:
