@@ -306,27 +306,29 @@ def _judge(made: "Plan", result: "BuildResult") -> None:
     """Raise a PartialBuildError if a type fails too often, or too much is missing."""
     from collections import Counter
 
+    texts = []
     broken = [failures.sentence(name) for name, failures in result.failures.items() if failures.share > MOST_FAILED]
     if broken:
-        raise PartialBuildError(
+        texts.append(
             "\n".join(broken) + f"\nMore than {MOST_FAILED:.0%}: that is a bug of the type. Report it to whoever wrote it, or "
             "leave the type out (--types, or the recipe). The samples that were made are complete and can be used."
         )
     missing = result.planned - result.made
-    if missing <= made.recipe.max_rejected * result.planned:
-        return
-    reasons = Counter(reason for report in result.reports for _, reason in report.rejected)
-    lines = "".join(f"\n  {count:6d}  {reason}" for reason, count in reasons.most_common(8))
-    if result.unreadable:
-        lines += f"\n  {result.unreadable:6d}  normal image unreadable"
-    advice = "Try --strength strong for faint surfaces, another --foreground, "
-    if made.edges is not None:
-        advice = "`synthgen view --steps` shows what the generator draws; train it longer, "
-    raise PartialBuildError(
-        f"{missing} of {result.planned} samples could not be made, more than "
-        f"--max-rejected {made.recipe.max_rejected}:{lines}\n"
-        f"The others are complete and can be used. {advice}or allow more with --max-rejected."
-    )
+    if missing > made.recipe.max_rejected * result.planned:
+        reasons = Counter(reason for report in result.reports for _, reason in report.rejected)
+        lines = "".join(f"\n  {count:6d}  {reason}" for reason, count in reasons.most_common(8))
+        if result.unreadable:
+            lines += f"\n  {result.unreadable:6d}  normal image unreadable"
+        advice = "Try --strength strong for faint surfaces, another --foreground, "
+        if made.edges is not None:
+            advice = "`synthgen view --steps` shows what the generator draws; train it longer, "
+        texts.append(
+            f"{missing} of {result.planned} samples could not be made, more than "
+            f"--max-rejected {made.recipe.max_rejected}:{lines}\n"
+            f"The others are complete and can be used. {advice}or allow more with --max-rejected."
+        )
+    if texts:
+        raise PartialBuildError("\n".join(texts))
 
 
 def _result_json(result: "BuildResult") -> dict[str, Any]:
