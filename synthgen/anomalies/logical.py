@@ -9,7 +9,7 @@ import numpy as np
 
 from synthgen.anomalies.contract import AnomalyType, Share
 from synthgen.anomalies.edge_edit import EdgeParams, EdgeSettings, Weights, draw_with, render, render_one
-from synthgen.edges.editing import Odds
+from synthgen.edges.editing import EditWeights
 from synthgen.painting.surface import Surface
 
 
@@ -34,8 +34,8 @@ STRENGTHS = {
 
 def draw(rng: np.random.Generator, surface: Surface, settings: LogicalSettings) -> EdgeParams:
     """Parameters of one edit of regions on this surface; of shapes, where it has no regions."""
-    odds = Odds(settings.weights, settings.region_weights, settings.added_share)
-    return draw_with(rng, surface, settings, odds, semantic=True)
+    weights = EditWeights(settings.weights, settings.region_weights, settings.added_share)
+    return draw_with(rng, surface, settings, weights, semantic=True)
 
 
 LOGICAL = AnomalyType(

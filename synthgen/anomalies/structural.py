@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 
 from synthgen.anomalies.contract import AnomalyType, CountRange
 from synthgen.anomalies.edge_edit import EdgeParams, EdgeSettings, Weights, draw_with, render, render_one
-from synthgen.edges.editing import Odds
+from synthgen.edges.editing import EditWeights
 from synthgen.painting.surface import Surface
 
 _MOST_SHAPES = 20
@@ -24,7 +24,7 @@ def _shares(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-def _some(value: tuple[int, int]) -> tuple[int, int]:
+def _possible(value: tuple[int, int]) -> tuple[int, int]:
     if value[1] > _MOST_SHAPES:
         raise ValueError(f"at most {_MOST_SHAPES} shapes are possible")
     return value
@@ -39,7 +39,7 @@ class StructuralSettings(EdgeSettings):
     """
 
     operations: Weights = (0.15, 0.5, 0.35)
-    shape_count_range: Annotated[CountRange, AfterValidator(_some)] = (3, 3)
+    shape_count_range: Annotated[CountRange, AfterValidator(_possible)] = (3, 3)
     shape_area_range: Annotated[tuple[float, float], AfterValidator(_shares)] = (0.005, 0.06)
 
 
@@ -54,7 +54,9 @@ def draw(rng: np.random.Generator, surface: Surface, settings: StructuralSetting
     """Parameters of one edit of shapes on this surface."""
     low, high = settings.shape_count_range
     count = int(rng.integers(low, high + 1))
-    return draw_with(rng, surface, settings, Odds(settings.weights, shapes=count, shape_area=settings.shape_area_range), False)
+    return draw_with(
+        rng, surface, settings, EditWeights(settings.weights, shapes=count, shape_area=settings.shape_area_range), False
+    )
 
 
 STRUCTURAL = AnomalyType(

@@ -43,13 +43,13 @@ def compare(first: Path, second: Path) -> Difference:
         InputDataError: one of them is not there.
         IntegrityError: one of them cannot be read.
     """
-    one, other = _checksums(first), _checksums(second)
-    common = one.keys() & other.keys()
-    changed = sorted(sample for sample in common if one[sample] != other[sample])
+    of_first, of_second = _checksums(first), _checksums(second)
+    common = of_first.keys() & of_second.keys()
+    changed = sorted(sample for sample in common if of_first[sample] != of_second[sample])
     return Difference(
         config=differences(_config(first), _config(second)),
-        only_first=sorted(one.keys() - common),
-        only_second=sorted(other.keys() - common),
+        only_first=sorted(of_first.keys() - common),
+        only_second=sorted(of_second.keys() - common),
         changed=changed,
         same=len(common) - len(changed),
     )

@@ -13,7 +13,7 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from synthgen.edges.config import GeneratorConfig
-from synthgen.edges.generator import Discriminator, Generator
+from synthgen.edges.generator import Generator, PatchDiscriminator
 from synthgen.edges.losses import (
     EdgeLoss,
     Perceptual,
@@ -110,7 +110,7 @@ def train_generator(
 
 def train_step(
     network: Generator,
-    judge: Discriminator,
+    judge: PatchDiscriminator,
     optimizers: Sequence[torch.optim.Optimizer],
     perceptual: Perceptual,
     compute: Compute,
@@ -166,7 +166,7 @@ class _Training:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = Generator(1, config.width, config.halvings, config.blocks)
-            judge = Discriminator(4, config.judge_width, config.judge_layers, config.judge_scales)
+            judge = PatchDiscriminator(4, config.judge_width, config.judge_layers, config.judge_scales)
         for one in (network, judge):
             one.to(compute.device).to(memory_format=self.layout)  # type: ignore[call-overload]
         self.network, self.judge = network, judge

@@ -117,7 +117,7 @@ def whole(root, tmp_path_factory):
 
 
 def arguments(root, out, cluster, *more):
-    return build_arguments(root, out, "--backend", "dask", "--scheduler", cluster.address, *more)
+    return build_arguments(root, out, *("--backend", "dask", "--scheduler", cluster.address, *more))
 
 
 def impatient(folder):
@@ -138,7 +138,7 @@ def test_edge_edits_are_the_same_by_loky_by_dask_and_in_parts(cluster, tmp_path)
     assert edge_scenes.train(root, run, 12).returncode == 0
     common = (run, "--per-image", 1, "--samples-per-shard", 4)
     assert edge_scenes.build(root, tmp_path / "loky", *common, "--jobs", 1).returncode == 0
-    done = edge_scenes.build(root, tmp_path / "dask", *common, "--backend", "dask", "--scheduler", cluster.address)
+    done = edge_scenes.build(root, tmp_path / "dask", *(*common, "--backend", "dask", "--scheduler", cluster.address))
     assert done.returncode == 0, done.stderr
     for part in (("--shards", "1-2"), ()):
         assert edge_scenes.build(root, tmp_path / "parts", *common, *part).returncode == 0

@@ -53,7 +53,7 @@ def whole(root, tmp_path_factory):
 
 
 def part_of(root, out, shards, *more):
-    return build_arguments(root, out, "--jobs", 1, "--shards", shards, *more)
+    return build_arguments(root, out, *("--jobs", 1, "--shards", shards, *more))
 
 
 def assert_completes(root, out, whole, missing=0):

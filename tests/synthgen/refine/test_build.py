@@ -91,7 +91,7 @@ def test_samples_record_the_stage_and_the_networks(stages, npcf, npcfpp):  # noq
 
 
 def test_workers_and_carriers_make_no_difference(root, stages, npcf, npcfpp, tmp_path):  # noqa: F811
-    done = build(root, tmp_path / "two", "--npcf", npcf, "--npcfpp", npcfpp, "--samples-per-shard", 8, jobs=2)
+    done = build(root, tmp_path / "two", *("--npcf", npcf, "--npcfpp", npcfpp, "--samples-per-shard", 8), jobs=2)
     assert done.returncode == 0, done.stderr
     one, two = ShardDataset(stages["npcf++"]), ShardDataset(tmp_path / "two")
     recipe = make_recipe({"datasets": ["folder"], "types": ["crack", "corrosion"], "per_image": 2, "size": SIDE})
