@@ -32,11 +32,11 @@ from detectors.pbas.detector import assemble
 from detectors.pbas.model import feature_side
 from detectors.pbas.train import train
 from synthgen.edges.config import PRESETS as EDGE_PRESETS
-from synthgen.edges.generator import Discriminator, Generator
+from synthgen.edges.generator import Generator, PatchDiscriminator
 from synthgen.edges.losses import pixel_loss
 from synthgen.edges.pidinet import PiDiNet, load_pidinet
 from synthgen.edges.pidinet import edge_maps as edge_maps_of
-from synthgen.refine.batches import Batch
+from synthgen.refine.batches import RefinementBatch
 from synthgen.refine.config import NPCF, NPCFPP
 from synthgen.refine.config import PRESETS as REFINEMENT_PRESETS
 from synthgen.refine.losses import npcf_terms, npcfpp_terms
@@ -191,7 +191,7 @@ def edge_generator(preset):
         for layout in (torch.contiguous_format, torch.channels_last):
             torch.manual_seed(0)
             network = Generator(1, config.width, config.halvings, config.blocks).cuda().to(memory_format=layout)
-            judge = Discriminator(4, config.judge_width).cuda().to(memory_format=layout)
+            judge = PatchDiscriminator(4, config.judge_width).cuda().to(memory_format=layout)
             edges = torch.rand(config.batch_size, 1, *config.size).cuda().contiguous(memory_format=layout)
             real = torch.rand(config.batch_size, 3, *config.size).cuda().contiguous(memory_format=layout)
             optimizers = [torch.optim.Adam(one.parameters(), config.learning_rate, fused=True) for one in (network, judge)]
@@ -284,7 +284,7 @@ def refinement_scene(count, side, device):
     mask = torch.zeros(count, 1, side, side)
     mask[..., side // 3 : side // 2, side // 3 : side // 2] = 1
     stage_a = torch.where(mask > 0, normal * 0.3, normal)
-    return Batch(*(one.to(device) for one in (normal, stage_a, mask, torch.ones_like(mask))), side / 512)
+    return RefinementBatch(*(one.to(device) for one in (normal, stage_a, mask, torch.ones_like(mask))), side / 512)
 
 
 def per_second(run, batch, times=20):

@@ -80,6 +80,7 @@ def info(folder: Folder, json: Json = False) -> None:
 
       synthgen info synthgen-out/visa
     """
+    from synthgen.report.summary import failure_lines
     from synthgen.report.summary import info as find
     from synthgen.report.tables import info_table
 
@@ -103,6 +104,8 @@ def info(folder: Folder, json: Json = False) -> None:
         out.print(f"licence of {dataset}: {licence}{barred} (the samples are derived from its images)", markup=False)
     for name, reasons in sorted(found["redrawn"].items()):
         out.print(f"drawn again, {name}: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()), markup=False)
+    for line in failure_lines(found["failed"]):
+        out.print(f"a bug of a type: {line}", markup=False)
 
 
 def verify(

@@ -238,7 +238,8 @@ class Recipe(_Strict):
         """
         type_recipe = self.types[type_name]
         style, strength = type_recipe.style or self.style, type_recipe.strength or self.strength
-        return TYPES[type_name].configure(style, strength, **(type_recipe.model_extra or {}))
+        settings: TypeSettings = TYPES[type_name].configure(style, strength, **(type_recipe.model_extra or {}))
+        return settings
 
     def replicas(self, dataset: str, type_name: str) -> int:
         """Samples per normal image of this dataset and type."""

@@ -20,7 +20,7 @@ from synthgen.datasets import read_normal, scan
 from synthgen.decide import decide
 from synthgen.edges.config import PRESETS
 from synthgen.edges.detector import PidinetDetector, SoftDetector
-from synthgen.edges.generator import Discriminator, Generator
+from synthgen.edges.generator import Generator, PatchDiscriminator
 from synthgen.edges.losses import pixel_loss
 from synthgen.edges.pipeline import EdgeAssets
 from synthgen.edges.regions import refine
@@ -66,7 +66,7 @@ def networks(rounds):
             for half in (False, True):
                 torch.manual_seed(0)
                 network = Generator(1, config.width, config.halvings, config.blocks).to(memory_format=layout)
-                judge = Discriminator(4, config.judge_width).to(memory_format=layout)
+                judge = PatchDiscriminator(4, config.judge_width).to(memory_format=layout)
                 edges = torch.rand(4, 1, height, width).contiguous(memory_format=layout)
                 real = torch.rand(4, 3, height, width).contiguous(memory_format=layout)
                 optimizers = [torch.optim.Adam(one.parameters(), config.learning_rate, fused=True) for one in (network, judge)]

@@ -16,7 +16,7 @@ from synthgen.anomalies.registry import TYPES
 from synthgen.datasets.demo import read_rendered
 from synthgen.painting.surface import Surface
 from synthgen.refine import phase_field
-from synthgen.refine.batches import Batch
+from synthgen.refine.batches import RefinementBatch
 from synthgen.refine.blocks import RegionSynergyBlock
 from synthgen.refine.config import NPCF, NPCFPP, PRESETS, NpcfConfig
 from synthgen.refine.losses import npcf_terms, npcfpp_terms
@@ -34,7 +34,7 @@ def scene(count, side, share=0.02):
     mask = torch.zeros(count, 1, side, side)
     half = max(int(side * share**0.5 / 2), 3)
     mask[..., side // 2 - half : side // 2 + half, side // 2 - half : side // 2 + half] = 1
-    return Batch(normal, torch.where(mask > 0, normal * 0.3, normal), mask, torch.ones_like(mask), side / 512)
+    return RefinementBatch(normal, torch.where(mask > 0, normal * 0.3, normal), mask, torch.ones_like(mask), side / 512)
 
 
 def pictures(config, side):

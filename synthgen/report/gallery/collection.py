@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synthgen.errors import InputDataError
 from synthgen.report.sheet import Selection, choose
-from synthgen.report.summary import info
+from synthgen.report.summary import failure_lines, info
 from synthgen.samples import Image, Mask, Sample
 from synthgen.shards import ShardDataset
 from synthgen.shards.quality import QualityTable
@@ -227,5 +227,6 @@ def _facts(summary: dict[str, Any]) -> dict[str, Any]:
     facts["name"] = Path(summary["path"]).resolve().name
     facts["groups"] = summary["groups"]
     facts["redrawn"] = summary["redrawn"]
+    facts["failed"] = failure_lines(summary["failed"])
     facts["config"] = json.dumps(summary["config"], indent=1, sort_keys=True, ensure_ascii=False) if summary["config"] else ""
     return facts
