@@ -317,7 +317,7 @@ def real_edge_edits(root, weights, steps_in_all):
     return say("edge edits of real images", True, training_seconds=round(seconds), build_seconds=round(built), log=log[-2:])
 
 
-def speed(detector, *words):
+def speed(detector, words):
     """Whether the benchmark of a detector's speed ran; its record is kept in $OUT."""
     out = os.environ.get("OUT", tempfile.mkdtemp())
     command = [sys.executable, "-m", "tools.bench", "detectors", "--into", out, detector, "--device", "cuda", *words]
@@ -344,13 +344,13 @@ def main():
         results += [
             scoring(config, options.weights, precision, batch) for precision in ("fp32", "bf16") for batch in (1, 8, 32)
         ]
-    results.append(speed("pbas", "--backbone", options.backbone, "--batch", "32"))
+    results.append(speed("pbas", ["--backbone", options.backbone, "--batch", "32"]))
     for preset, backbone in (("lite", "resnet18"), ("full", "wide_resnet50_2")):
         more = ["--size", "256", "--images", "128"]
-        results.append(speed("bisqad", "--preset", preset, "--backbone", backbone, *more))
+        results.append(speed("bisqad", ["--preset", preset, "--backbone", backbone, *more]))
     results.append(localizer("small"))
     for preset, batch in (("paper", "15"), ("paper", "1"), ("cpu", "15")):
-        results.append(speed("logical", "--preset", preset, "--batch", batch, "--size", "256"))
+        results.append(speed("logical", ["--preset", preset, "--batch", batch, "--size", "256"]))
     results.append(edge_maps(options.pidinet))
     results += [edge_generator(preset) for preset in ("gpu_small", "paper256")]
     results += [refinement(preset) for preset in ("gpu_small", "default")]

@@ -194,8 +194,8 @@ class Bench:
         shutil.rmtree(out)
 
     def _compare(self, out: Path) -> None:
-        found = digests(out)
-        other = [name for name in found.keys() | self.whole.files.keys() if found.get(name) != self.whole.files.get(name)]
+        files, whole = digests(out), self.whole.files
+        other = [name for name in files.keys() | whole.keys() if files.get(name) != whole.get(name)]
         if other:
             raise WrongError(f"not the undisturbed build's: {', '.join(sorted(other)[:5])}")
 
@@ -234,7 +234,7 @@ class Bench:
         process = start(out)
         workers: list[psutil.Process] = []
         while not workers and process.poll() is None:
-            workers = [one for one in family(process) if is_worker(one)]
+            workers = [child for child in family(process) if is_worker(child)]
             time.sleep(0.01)
         try:
             process.wait(self._random.uniform(0, self.whole.seconds / 2))
@@ -249,7 +249,7 @@ class Bench:
         while process.poll() is None:
             for name, inode in shards(out).items() if out.exists() else ():
                 inodes.setdefault(name, set()).add(inode)
-            workers |= {one.pid for one in family(process) if is_worker(one)}
+            workers |= {child.pid for child in family(process) if is_worker(child)}
             time.sleep(0.02)
         finish(process, 0)
         if deaths and len(workers) <= JOBS:

@@ -42,11 +42,11 @@ def run(options: argparse.Namespace) -> Outcome:
 
 def places(text: str) -> list[tuple[str, str]]:
     """(run, table) of each place for a table. Raises `ValueError` where a marker has no partner."""
-    found = [(place["run"], place["name"]) for place in _PLACE.finditer(text)]
+    pairs = [(place["run"], place["name"]) for place in _PLACE.finditer(text)]
     markers = [(marker["run"], marker["name"], marker["side"]) for marker in _MARKER.finditer(text)]
-    if markers != [(*place, side) for place in found for side in ("begin", "end")]:
+    if markers != [(*pair, side) for pair in pairs for side in ("begin", "end")]:
         raise ValueError(f"{PAGE.name}: each table needs its begin and its end, in this order: {markers}")
-    return found
+    return pairs
 
 
 def filled(text: str, folder: Path) -> str:

@@ -74,12 +74,12 @@ def versions() -> dict[str, str]:
 def commit() -> str:
     """The commit that was measured, with `+changes` where files differ from it (records aside); empty outside of git."""
 
-    def git(*words: str) -> str:
+    def git(words: list[str]) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else ""
 
-    changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks", ":!*.md")
-    return git("rev-parse", "HEAD") + ("+changes" if changes else "")
+    changes = git(["status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks", ":!*.md"])
+    return git(["rev-parse", "HEAD"]) + ("+changes" if changes else "")
 
 
 def command_line(words: Sequence[str]) -> str:
