@@ -7,7 +7,7 @@ import pytest
 from synthgen.anomalies.edge_edit import steps
 from synthgen.edges.pipeline import EdgeAssets
 from tests.support.commands import synthgen
-from tools.bench.tray_truth import overlap, removals, whole_mask
+from tools.bench.support.trays import overlap, removals, whole_mask
 
 
 @pytest.mark.slow
