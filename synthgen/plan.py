@@ -158,12 +158,12 @@ class Plan:
     def _edges_licence(self) -> str:
         return self.decisions.edges.licence if self.decisions.edges is not None else ""
 
-    def stage(self, dataset: str, category: str) -> CategoryEdges | None:
+    def category_edges(self, dataset: str, category: str) -> CategoryEdges | None:
         """What the edge edits of a category work with; None where there are none."""
-        return self._category_edges.get((dataset, category))
+        return self._edges_by_category.get((dataset, category))
 
     @cached_property
-    def _category_edges(self) -> dict[Place, CategoryEdges]:
+    def _edges_by_category(self) -> dict[Place, CategoryEdges]:
         if self.edges is None:
             return {}
         depths = {name: dataset.bit_depth for name, dataset in self.recipe.datasets.items()}

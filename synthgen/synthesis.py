@@ -374,7 +374,7 @@ class SynthesisDataset(Sequence[Sample]):
         key = (source.dataset, source.category, source.source)
         if key not in self._prepared:
             method = self._plan.methods[source.dataset, source.category]
-            category_edges = self._plan.stage(source.dataset, source.category)
+            category_edges = self._plan.category_edges(source.dataset, source.category)
             self._prepared[key] = prepare(source, self._plan.recipe, method, category_edges)
             if len(self._prepared) > self._keep:
                 self._prepared.popitem(last=False)

@@ -153,7 +153,7 @@ class _Run:
         """
         whole = self._plan.recipe.share == 1
         needed = {source for shard in shards for source in shard.sources}
-        all_edges = {self._plan.stage(shard.dataset, shard.category) for shard in shards}
+        all_edges = {self._plan.category_edges(shard.dataset, shard.category) for shard in shards}
         with_sources = [edges for edges in all_edges if edges is not None and edges.sources]
         batches = [
             (category_edges, sources[start : start + _WARMED_AT_ONCE])
@@ -271,7 +271,7 @@ class _Run:
             shard=shard,
             recipe=self._plan.recipe,
             method=self._methods[shard.dataset, shard.category],
-            category_edges=self._plan.stage(shard.dataset, shard.category),
+            category_edges=self._plan.category_edges(shard.dataset, shard.category),
             refinement=self._plan.refinement,
             config_json=self._plan.config_json,
             licence=self._licences[shard.dataset],

@@ -90,8 +90,8 @@ def samples(generator: Path, weights: Path | None, rounds: int) -> Table:
     recipe = make_recipe({"datasets": {"demo": {"categories": ["tray"]}}, "types": ["logical", "structural"], "size": 256})
     plan = make_plan(decide(recipe, {}, edges=EdgeAssets(generator, weights)))
     shard = plan.shards[0]
-    stage = plan.stage("demo", "tray")
-    prepared = [prepare(source, recipe, plan.methods["demo", "tray"], stage) for source in shard.sources[:_IMAGES]]
+    edges = plan.category_edges("demo", "tray")
+    prepared = [prepare(source, recipe, plan.methods["demo", "tray"], edges) for source in shard.sources[:_IMAGES]]
     specs = list(plan.specs())
     per_source = shard.allotment.per_source
     variants = {}

@@ -41,7 +41,7 @@ def removals(assets, size, trays):
     recipe = make_recipe({"datasets": {"demo": {"categories": ["tray"]}}, "types": ["logical"], "size": size})
     plan = make_plan(decide(recipe, {}, edges=assets))
     for source in scan("demo", None, ("tray",)).categories[0].used[:trays]:
-        surface = prepare(source, recipe, plan.methods["demo", "tray"], plan.stage("demo", "tray")).surface
+        surface = prepare(source, recipe, plan.methods["demo", "tray"], plan.category_edges("demo", "tray")).surface
         scene = tray_scene(generator("tray", "train", int(source.stem)))
         owners = render_tray(scene)[1]
         for label, owner in parts_of(fit_mask(surface.edit_context.scene.regions.labels, owners.shape), owners):
