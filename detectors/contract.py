@@ -82,7 +82,7 @@ class TrainingOptions:
         return EdgeAssets(self.edge_generator, self.pidinet, self.sam, str(self.compute.device))
 
 
-class Watched(Protocol):
+class PreparedData(Protocol):
     """What a detector prepares of its training data, of which others need to know the held-out images alone."""
 
     @property
@@ -92,7 +92,7 @@ class Watched(Protocol):
 
 S = TypeVar("S", bound=DetectorSettings)
 M = TypeVar("M", bound=nn.Module)
-D = TypeVar("D", bound=Watched)
+D = TypeVar("D", bound=PreparedData)
 
 
 def no_warnings(settings: DetectorSettings, data: TrainingData, options: TrainingOptions) -> list[str]:
@@ -163,5 +163,5 @@ class Detector(Generic[S, M, D]):
         return None if self.backbone is None else self.backbone(settings)
 
 
-AnyDetector: TypeAlias = Detector[DetectorSettings, nn.Module, Watched]
+AnyDetector: TypeAlias = Detector[DetectorSettings, nn.Module, PreparedData]
 """A detector whose types nobody knows: it is given only what it made itself."""

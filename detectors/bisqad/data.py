@@ -16,7 +16,7 @@ from torch import Tensor
 from detectors.bisqad.model import BiSQAD, choose_channels
 from detectors.contract import TrainingOptions
 from detectors.data.feature_cache import FeatureCache, batches, choose_where
-from detectors.data.held_out import HeldOutImage, held_out
+from detectors.data.held_out import HeldOutImage, held_out_images
 from detectors.data.training_data import TrainingData
 from synthgen.errors import InputDataError
 from synthgen.runs.devices import Compute, memory_errors
@@ -38,8 +38,8 @@ class CachedFeatures:
         masks: (K, S, S) bool.
         pooled: (K, D) float32, the anomalies' mean features, from which their quality is estimated.
         ids: the anomalies' sample ids.
-        watched: features of the held-out images and of the anomalies made of them.
-        images: what `watched` are of.
+        held_out: features of the held-out images and of the anomalies made of them.
+        images: what `held_out` are of.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -49,7 +49,7 @@ class CachedFeatures:
     masks: Tensor
     pooled: Tensor
     ids: tuple[str, ...]
-    watched: FeatureCache
+    held_out: FeatureCache
     images: tuple[HeldOutImage, ...]
 
     def levels(self, rows: Tensor) -> list[Tensor]:
@@ -78,7 +78,7 @@ def prepare(model: BiSQAD, data: TrainingData, options: TrainingOptions, folder:
             levels = model.features(torch.zeros(1, 3, *data.preprocessing.size, device=compute.device))
         shapes = tuple(tuple(level.shape[1:]) for level in levels)
         length = (sum(int(np.prod(shape)) for shape in shapes),)
-        images = held_out(data)
+        images = held_out_images(data)
         counts = (len(data.normals), len(anomalies.images), len(images))
         where = choose_where(options.cache, sum(counts), length, compute.device)
         caches = []
@@ -96,7 +96,7 @@ def prepare(model: BiSQAD, data: TrainingData, options: TrainingOptions, folder:
             masks=torch.from_numpy(np.stack(anomalies.masks) > 0),
             pooled=pooled,
             ids=tuple(anomalies.ids),
-            watched=caches[2],
+            held_out=caches[2],
             images=images,
         )
 

@@ -242,7 +242,7 @@ class BilevelTraining:
             start = number * _VALIDATION
             rows += [group[k % len(group)] for k in range(start, start + min(_VALIDATION, len(group)))]
         labels = torch.tensor([bool(self.data.images[row].label) for row in rows])
-        return self.data.levels(self.data.watched[torch.tensor(rows)]), labels.to(self.device)
+        return self.data.levels(self.data.held_out[torch.tensor(rows)]), labels.to(self.device)
 
     def selectable(self) -> dict[str, Tensor]:
         """All but the estimator."""
@@ -271,7 +271,7 @@ class BilevelTraining:
         with torch.inference_mode(), self.options.compute.autocast():
             for start in range(0, len(rows), _SCORED_AT_ONCE):
                 batch = rows[start : start + _SCORED_AT_ONCE]
-                maps, scores = self.model.score(data.levels(data.watched[torch.tensor(batch)]))
+                maps, scores = self.model.score(data.levels(data.held_out[torch.tensor(batch)]))
                 images += scored([data.images[k] for k in batch], maps.float().cpu().numpy(), scores.tolist())
         return images
 

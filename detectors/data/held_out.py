@@ -25,7 +25,7 @@ class HeldOutImage:
     mask: Mask | None
 
 
-def held_out(data: TrainingData) -> tuple[HeldOutImage, ...]:
+def held_out_images(data: TrainingData) -> tuple[HeldOutImage, ...]:
     """The held-out normal images, then the anomalies made of them."""
     images = []
     for normal in data.held_out:

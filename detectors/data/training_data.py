@@ -231,8 +231,8 @@ def from_dataset(
     Raises:
         InputDataError: no such category, or too few images.
     """
-    watched = replace(learn or OnTheFly(), per_image=1, seed=_SEED_OFFSET + split_seed)
-    plan = _plan(dataset, root, category, preprocessing, watched, edges)
+    of_held_out = replace(learn or OnTheFly(), per_image=1, seed=_SEED_OFFSET + split_seed)
+    plan = _plan(dataset, root, category, preprocessing, of_held_out, edges)
     sources = plan.scans[0].categories[0].used
     split = Split.of([_file_digest(source) for source in sources], split_seed)
     _enough(len(sources), f"{dataset}/{category}")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from detectors.contract import TrainingOptions
-from detectors.data.held_out import HeldOutImage, held_out
+from detectors.data.held_out import HeldOutImage, held_out_images
 from detectors.data.training_data import TrainingData
 from detectors.logical.config import LogicalConfig
 from detectors.logical.jnd import VERSION, jnd_map, normalised
@@ -108,7 +108,7 @@ def prepare(model: LogicAL, data: TrainingData, options: TrainingOptions, folder
     edges = edge_targets(normals, options.pidinet, str(options.compute.device))
     yield LogicalData(
         np.stack([normal.pixels for normal in normals]), np.stack(jnd_targets(normals)), np.stack(edges), patches,
-        held_out(data),
+        held_out_images(data),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from detectors.contract import TrainingOptions
 from detectors.data.feature_cache import FeatureCache, batches
-from detectors.data.held_out import HeldOutImage, held_out
+from detectors.data.held_out import HeldOutImage, held_out_images
 from detectors.data.training_data import TrainingData
 from detectors.pbas.model import PBAS, feature_side
 from synthgen.runs.devices import Compute, memory_errors
@@ -26,12 +26,12 @@ class Embedded:
 
     Attributes:
         normals: of the training images: (K, E) rows.
-        watched: of held-out images and of the anomalies made of them.
-        images: what `watched` are of.
+        held_out: of held-out images and of the anomalies made of them.
+        images: what `held_out` are of.
     """
 
     normals: FeatureCache
-    watched: FeatureCache
+    held_out: FeatureCache
     images: tuple[HeldOutImage, ...]
 
 
@@ -40,17 +40,17 @@ def prepare(model: PBAS, data: TrainingData, options: TrainingOptions, folder: P
     """Embed a category's images; what is kept in files is removed when the block is left."""
     config, compute = model.config, options.compute
     shape = (feature_side(config.levels[0], config.size) ** 2, config.embedding_length)
-    images = held_out(data)
+    images = held_out_images(data)
     normals = FeatureCache(len(data.normals), shape, compute.device, options.cache, folder)
-    watched = FeatureCache(len(images), shape, compute.device, options.cache, folder)
+    held_out = FeatureCache(len(images), shape, compute.device, options.cache, folder)
     try:
         with memory_errors("while embedding"):
             fill(normals, model, (data.preprocessing.fit(normal.pixels) for normal in data.normals), compute)
-            fill(watched, model, (image.image for image in images), compute)
-        yield Embedded(normals, watched, images)
+            fill(held_out, model, (image.image for image in images), compute)
+        yield Embedded(normals, held_out, images)
     finally:
         normals.close()
-        watched.close()
+        held_out.close()
 
 
 def fill(cache: FeatureCache, model: PBAS, images: Iterable[Image], compute: Compute) -> None:

@@ -37,7 +37,7 @@ def train(
     training = EpochTraining(
         begin=lambda: set_centre(model, embedded, options),
         train_epoch=lambda epoch: train_epoch(model, embedded, options, optimizers, step, epoch),
-        scored=lambda: score_watched(model, embedded, options.compute),
+        scored=lambda: score_held_out(model, embedded, options.compute),
         state=head.state_dict,
         load_state=head.load_state_dict,
         optimizers=optimizers,
@@ -81,15 +81,15 @@ def train_epoch(
     return {"loss_centre": means[0], "loss_normal": means[1], "loss_anomaly": means[2]}
 
 
-def score_watched(model: PBAS, embedded: Embedded, compute: Compute) -> list[ScoredImage]:
+def score_held_out(model: PBAS, embedded: Embedded, compute: Compute) -> list[ScoredImage]:
     """What the detector says about the held-out images and their anomalies."""
     side = feature_side(model.config.levels[0], model.config.size)
     model.head.eval()
     images: list[ScoredImage] = []
     with torch.inference_mode(), compute.autocast():
-        for start in range(0, len(embedded.watched), FEATURE_BATCH):
+        for start in range(0, len(embedded.held_out), FEATURE_BATCH):
             batch = slice(start, start + FEATURE_BATCH)
-            features = embedded.watched[batch]
+            features = embedded.held_out[batch]
             patches = model.head(features.flatten(0, 1)).float().reshape(len(features), side, side)
             maps, scores = model.spread_out(patches)
             images += scored(embedded.images[batch], maps.cpu().numpy(), scores.tolist())

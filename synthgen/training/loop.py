@@ -11,6 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from synthgen.errors import IntegrityError
 from synthgen.runs.devices import memory_errors
 from synthgen.runs.folder import CHECKPOINT, Board, RunFolder, board, pack_optimizer, unpack_optimizer
 from synthgen.runs.steps import Clock, DivergedError, check_finite
@@ -103,6 +104,7 @@ def run_training(work: Work, run: RunFolder, schedule: Schedule, on_unit: OnUnit
     Raises:
         DivergedError: something is no number any more; the last good state is in the run's checkpoint.
         Interrupted: a signal came; likewise.
+        IntegrityError: the checkpoint is damaged, or another training's.
         StorageError: the folder cannot be written.
         UsageError: the device has too little memory.
     """
@@ -174,10 +176,16 @@ class _Loop:
         if loaded is None:
             return False
         tensors, facts = loaded
-        self.work.restore(tensors, facts)
-        for name, optimizer in self.work.optimizers.items():
-            unpack_optimizer(optimizer, f"optimizer.{name}", tensors)
-        self.done, self.clock = facts[self.schedule.unit], Clock(facts["seconds"])
+        try:
+            self.work.restore(tensors, facts)
+            for name, optimizer in self.work.optimizers.items():
+                unpack_optimizer(optimizer, f"optimizer.{name}", tensors)
+            self.done, self.clock = facts[self.schedule.unit], Clock(facts["seconds"])
+        except torch.OutOfMemoryError:
+            raise
+        except (KeyError, ValueError, RuntimeError) as error:
+            path = self.run.path / CHECKPOINT
+            raise IntegrityError(f"{path}: not a checkpoint of this training. Remove it, and train again.") from error
         return True
 
 

@@ -5,7 +5,8 @@ import json
 import pytest
 import torch
 
-from synthgen.runs.folder import RunFolder, load_tensors
+from synthgen.errors import IntegrityError
+from synthgen.runs.folder import RunFolder, load_tensors, save_tensors
 from synthgen.runs.steps import DivergedError
 from synthgen.terminal.training import Interrupted
 from synthgen.training import loop
@@ -98,6 +99,15 @@ def test_what_stops_it_leaves_the_last_good_state_and_it_goes_on_to_the_same_num
     assert torch.equal(resumed.value, whole.value)
     losses = [[line["loss"] for line in log_of(tmp_path / name)] for name in ("whole", "run")]
     assert losses[0] == losses[1]
+
+
+def test_a_checkpoint_of_something_else_is_named_with_the_way_out(tmp_path):
+    for facts in ({"epoch": 2, "seconds": 1.0}, {"lucky": 7}):
+        save_tensors(tmp_path / "checkpoint.safetensors", {"value": torch.zeros(1)}, facts)
+        with RunFolder(tmp_path / "run", {}) as folder:
+            (tmp_path / "checkpoint.safetensors").rename(folder.path / "checkpoint.safetensors")
+            with pytest.raises(IntegrityError, match="Remove it, and train again"):
+                run_training(Counting(), folder, Schedule(total=3, tensorboard=False), lambda *_: None)
 
 
 def test_without_a_good_state_there_is_no_checkpoint(tmp_path):
