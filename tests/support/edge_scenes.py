@@ -42,5 +42,5 @@ def train(root, out, steps=60, *more):
 def build(root, out, generator, *more, types="logical,structural", **options):
     """A build by command; the threshold is low, for the generator has seen little."""
     low = [part for kind in types.split(",") for part in ("--set", f"{kind}.threshold=0.15")]
-    common = ("build", "--dataset", "folder", "--root", root, "--out", out, "--size", SIDE, "--device", "cpu")
+    common = ("build", "--dataset", "folder", "--root", root, "--out", out, "--size", SIDE, "--device", "cpu", "--jobs", 1)
     return synthgen(*common, "--types", types, *low, "--edge-generator", generator, "--max-rejected", 1, *more, **options)

@@ -124,7 +124,7 @@ def makers(out):
 def test_edge_edits_are_the_same_by_loky_by_dask_and_in_parts(cluster, generator, tmp_path):
     root = edge_scenes.write_scenes(tmp_path / "scenes", 6)
     common = (generator, "--per-image", 1, "--samples-per-shard", 4)
-    assert edge_scenes.build(root, tmp_path / "loky", *common, "--jobs", 1).returncode == 0
+    assert edge_scenes.build(root, tmp_path / "loky", *common).returncode == 0
     there = ("--backend", "dask", "--scheduler", cluster.address)
     done = edge_scenes.build(root, tmp_path / "dask", *common, *there)
     assert done.returncode == 0, done.stderr

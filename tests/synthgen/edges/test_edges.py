@@ -37,7 +37,7 @@ def root(scenes):
 @pytest.fixture(scope="module")
 def built(root, generator, tmp_path_factory):
     out = tmp_path_factory.mktemp("built") / "set"
-    done = build(root, out, generator, *TWO, "--jobs", 1)
+    done = build(root, out, generator, *TWO)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -267,9 +267,10 @@ def test_one_shard_and_a_share_find_the_donors(root, generator, tmp_path):
         assert sheet.returncode == 0, sheet.stderr
 
 
-def test_a_sample_that_kills_its_worker_is_found_among_its_neighbours(root, generator, tmp_path):
+def test_a_sample_that_kills_its_worker_is_found_among_its_neighbours(generator, tmp_path):
     hooked = hooks(tmp_path / "hooks", HOOK_SAMPLE="folder/scene/002/structural/1", HOOK_HOW="kill")
-    done = build(root, tmp_path / "set", generator, *TWO, "--jobs", 1, env=hooked)
+    few = write_scenes(tmp_path / "few", 4)
+    done = build(few, tmp_path / "set", generator, *TWO, env=hooked)
     assert done.returncode == 0, done.stderr
     assert list(json.loads((tmp_path / "set" / "quarantine.json").read_text())) == ["folder/scene/002/structural/1"]
 
