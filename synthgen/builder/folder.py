@@ -127,10 +127,10 @@ class OutputFolder:
             self._lock(".lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         self._lock(".lock", fcntl.LOCK_SH | fcntl.LOCK_NB)
-        own = f".lock{self._suffix}"
-        self._lock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        name = f".lock{self._suffix}"
+        self._lock(name, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for other in sorted(path.name for path in self.path.glob(".lock-*-*")):
-            if other != own and self._part.meets(Part(*map(int, other.split("-")[1:]))):
+            if other != name and self._part.meets(Part(*map(int, other.split("-")[1:]))):
                 self._lock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def _lock(self, name: str, kind: int) -> None:
@@ -307,11 +307,11 @@ def read_journal(folder: Path) -> dict[str, ShardReport]:
 
 def read_quarantine(folder: Path) -> dict[str, str]:
     """What a folder's builds left out, with the reason."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for path in (folder / QUARANTINE, *_parts(folder / QUARANTINE)):
         if path.exists():
-            found |= {str(key): str(value) for key, value in read_record(path).items()}
-    return found
+            reasons |= {str(key): str(value) for key, value in read_record(path).items()}
+    return reasons
 
 
 def _parts_name(path: Path, suffix: str) -> Path:
