@@ -182,8 +182,8 @@ def _edit_context(
     """What an edge edit works with; its donors come from the dataset itself, else from the normal images' folder."""
     if edges is None:
         raise UsageError("--edge-generator is needed (and --weights, as for the build): this sample is an edge edit.")
-    here = edge_pipeline(edges)
-    if (now := here.identity) != (then := config["edges"]):
+    pipeline = edge_pipeline(edges)
+    if (now := pipeline.identity) != (then := config["edges"]):
         changed = ", ".join(f"{name} (then {then[name]}, now {now[name]})" for name in then if now[name] != then[name])
         way = f" Give --device {then['device']}." if now["device"] != then["device"] else ""
         raise UsageError(f"--edge-generator {edges.generator}: the dataset was made with another: {changed}.{way}")
@@ -201,10 +201,10 @@ def _edit_context(
     def lent(name: str) -> EdgeScene:
         if name not in places:
             raise UsageError(f"{name}: lent its edges, and is not in these shards. Give the dataset's folder by --root.")
-        return here.scene(dataset.normal(places[name]))
+        return pipeline.scene(dataset.normal(places[name]))
 
-    scene = replace(here.scene(normal), foreground=fit_mask(foreground, here.size))
-    return EditContext(scene, Donors(tuple(sorted(places)), lent), here)
+    scene = replace(pipeline.scene(normal), foreground=fit_mask(foreground, pipeline.size))
+    return EditContext(scene, Donors(tuple(sorted(places)), lent), pipeline)
 
 
 def _method(identity: str, foreground_masks: Path | None, sam_checkpoint: Path | None) -> Method:

@@ -39,7 +39,7 @@ def made_up(model, images, device):
     ids = tuple(str(k) for k in range(images))
     return CachedFeatures(
         shapes=shapes, normals=caches[0], learned=caches[1], normal_of=torch.arange(images), masks=masks, pooled=pooled,
-        ids=ids, watched=caches[2], images=held_out,
+        ids=ids, held_out=caches[2], images=held_out,
     )  # fmt: skip
 
 
