@@ -21,9 +21,9 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 def folder() -> Path:
     """Where synthgen keeps what it can work out again."""
-    own = os.environ.get("SYNTHGEN_CACHE")
-    if own:
-        return Path(own)
+    path = os.environ.get("SYNTHGEN_CACHE")
+    if path:
+        return Path(path)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "synthgen"
 
 

@@ -152,7 +152,7 @@ class _Look:
     def mixture(self, method: Method) -> tuple[tuple[str, float], ...]:
         """How often each type is made of the category; its images and what is known of it say where the recipe does not."""
         types = self._recipe.types
-        weights = {name: own.weight for name, own in types.items() if isinstance(own.weight, float)}
+        weights = {name: type_recipe.weight for name, type_recipe in types.items() if isinstance(type_recipe.weight, float)}
         if len(weights) < len(types):
             known = self._recipe.datasets[self._dataset].mixtures.get(self._category.name, self._info.mixture)
             traits = traits_of(self._surfaces(method), method.name != "none")
@@ -222,10 +222,10 @@ def _decide_refinement(
 def _check_left_out(recipe: Recipe) -> None:
     """Raise a UsageError where the recipe leaves out what it does not make."""
     for name, dataset in recipe.datasets.items():
-        for place in dataset.leave_out:
-            category, _, type_name = place.rpartition("/")
+        for entry in dataset.leave_out:
+            category, _, type_name = entry.rpartition("/")
             if not category or type_name not in TYPES:
-                raise UsageError(f"datasets.{name}.leave_out: {place!r} is not CATEGORY/TYPE with one of {', '.join(TYPES)}.")
+                raise UsageError(f"datasets.{name}.leave_out: {entry!r} is not CATEGORY/TYPE with one of {', '.join(TYPES)}.")
             if dataset.normals and category not in dataset.normals:
                 known = suggest(category, sorted(dataset.normals))
                 raise UsageError(f"datasets.{name}.leave_out: there is no category {category!r}.{known}")

@@ -158,12 +158,12 @@ class Plan:
     def _edges_licence(self) -> str:
         return self.decisions.edges.licence if self.decisions.edges is not None else ""
 
-    def stage(self, dataset: str, category: str) -> CategoryEdges | None:
+    def category_edges(self, dataset: str, category: str) -> CategoryEdges | None:
         """What the edge edits of a category work with; None where there are none."""
-        return self._category_edges.get((dataset, category))
+        return self._edges_by_category.get((dataset, category))
 
     @cached_property
-    def _category_edges(self) -> dict[Place, CategoryEdges]:
+    def _edges_by_category(self) -> dict[Place, CategoryEdges]:
         if self.edges is None:
             return {}
         depths = {name: dataset.bit_depth for name, dataset in self.recipe.datasets.items()}
@@ -280,7 +280,7 @@ def _shards(decisions: Decisions, dataset: str, category: CategoryScan, low: fro
     prefix = _file_prefix(dataset, category.name)
     shards = []
     for index, run in enumerate(runs):
-        here = frozenset(
+        omitted = frozenset(
             sample_id
             for source in run
             for name, replica in (allotment.of(source, recipe.seed) if left_out else ())
@@ -295,7 +295,7 @@ def _shards(decisions: Decisions, dataset: str, category: CategoryScan, low: fro
                 category=category.name,
                 sources=run,
                 allotment=allotment,
-                left_out=here,
+                left_out=omitted,
                 refined="" if refines is None else f" > {refines.name}",
             )
         )
@@ -324,8 +324,8 @@ def _left_out(recipe: Recipe, dataset: str, category: CategoryScan) -> frozenset
     ids: list[str] = []
     for name in recipe.types:
         count = recipe.datasets[dataset].leave_out.get(f"{category.name}/{name}", 0)
-        every = [_sample_id(s, name, replica) for s in category.used for replica in range(recipe.replicas(dataset, name))]
-        ids += every[max(len(every) - count, 0) :] if count else []
+        of_type = [_sample_id(s, name, replica) for s in category.used for replica in range(recipe.replicas(dataset, name))]
+        ids += of_type[max(len(of_type) - count, 0) :] if count else []
     return frozenset(ids)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from synthgen.anomalies.registry import TYPES
 from synthgen.datasets import scan
-from synthgen.edges.editing import Donors, Scene
+from synthgen.edges.editing import Donors, EdgeScene
 from synthgen.edges.pipeline import CategoryEdges, EdgeAssets, EditContext, edge_pipeline, fit_mask
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.files import write_bytes
@@ -115,15 +115,15 @@ def _refiner(recipe: Recipe, stored: Sample, tools: RefinementTools, config: dic
     if missing := [f"--npcf{'pp' if '+' in name else ''}" for name in then if name in given and not given[name]]:
         made = ", ".join(f"{name} {then[name][:12]}" for name in then if name in given)
         raise UsageError(f"{' and '.join(missing)}: needed, since the dataset was refined by {made}. Give these very networks.")
-    found = refiner(recipe.refine, tools, stored.spec.dataset, recipe.size)
-    if found is not None and found.identity != then:
-        now = found.identity
+    refines = refiner(recipe.refine, tools, stored.spec.dataset, recipe.size)
+    if refines is not None and refines.identity != then:
+        now = refines.identity
         changed = ", ".join(
             f"{name} (then {then[name][:12]}, now {str(now.get(name))[:12]})" for name in then if now.get(name) != then[name]
         )
         way = f" Give --device {then['device']}." if now.get("device") != then.get("device") else ""
         raise UsageError(f"the dataset was refined with something else: {changed}.{way}")
-    return found
+    return refines
 
 
 def with_neighbours(path: Path) -> ShardDataset:
@@ -167,7 +167,7 @@ def _normal(stored: Sample) -> NormalImage:
 def _config(dataset: ShardDataset, stored: Sample) -> dict[str, Any]:
     """What the dataset says about its making."""
     of = (stored.spec.dataset, stored.spec.category)
-    header = next(one for one in dataset.headers if (one.dataset, one.category) == of)
+    header = next(header for header in dataset.headers if (header.dataset, header.category) == of)
     return dict(json.loads(header.config_json))
 
 
@@ -182,29 +182,29 @@ def _edit_context(
     """What an edge edit works with; its donors come from the dataset itself, else from the normal images' folder."""
     if edges is None:
         raise UsageError("--edge-generator is needed (and --weights, as for the build): this sample is an edge edit.")
-    here = edge_pipeline(edges)
-    if (now := here.identity) != (then := config["edges"]):
+    pipeline = edge_pipeline(edges)
+    if (now := pipeline.identity) != (then := config["edges"]):
         changed = ", ".join(f"{name} (then {then[name]}, now {now[name]})" for name in then if now[name] != then[name])
         way = f" Give --device {then['device']}." if now["device"] != then["device"] else ""
         raise UsageError(f"--edge-generator {edges.generator}: the dataset was made with another: {changed}.{way}")
     if config["share"] < 1 or root is not None:  # any image of the category may have lent its edges
-        found = scan(normal.dataset, root, [normal.category])
+        (category,) = scan(normal.dataset, root, [normal.category]).categories
         bit_depth = config["datasets"][normal.dataset]["bit_depth"]
         size = (normal.pixels.shape[0], normal.pixels.shape[1])
-        return CategoryEdges(edges, found.categories[0].used, size, bit_depth).workbench(normal, foreground)
+        return CategoryEdges(edges, category.used, size, bit_depth).edit_context(normal, foreground)
     places = dict[str, int]()
     columns = (dataset.column(name).tolist() for name in ("dataset", "category", "source"))
     for number, (name, category, source) in enumerate(zip(*columns, strict=True)):
         if (name, category) == (normal.dataset, normal.category) and source != normal.source:
             places.setdefault(source, number)
 
-    def lent(name: str) -> Scene:
+    def lent(name: str) -> EdgeScene:
         if name not in places:
             raise UsageError(f"{name}: lent its edges, and is not in these shards. Give the dataset's folder by --root.")
-        return here.scene(dataset.normal(places[name]))
+        return pipeline.scene(dataset.normal(places[name]))
 
-    scene = replace(here.scene(normal), foreground=fit_mask(foreground, here.size))
-    return EditContext(scene, Donors(tuple(sorted(places)), lent), here)
+    scene = replace(pipeline.scene(normal), foreground=fit_mask(foreground, pipeline.size))
+    return EditContext(scene, Donors(tuple(sorted(places)), lent), pipeline)
 
 
 def _method(identity: str, foreground_masks: Path | None, sam_checkpoint: Path | None) -> Method:

@@ -4,13 +4,13 @@ import hashlib
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import cv2
 import numpy as np
 
-from synthgen.anomalies.contract import AnomalyType, TypeSettings
+from synthgen.anomalies.contract import AnyAnomalyType, TypeSettings
 from synthgen.anomalies.registry import TYPES
 from synthgen.datasets import NormalSource, read_normal
 from synthgen.edges.pipeline import CategoryEdges
@@ -30,6 +30,8 @@ _SMALLEST_AREA = 12  # pixels, whatever the image's size
 _CONTRAST_OVER_GRAIN = 2.0
 _SMALLEST_VISIBLE_SHARE = 0.5
 _DARK = 32  # of 255
+_FAILED = "failed: "
+_LONGEST_MESSAGE = 300  # characters
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +49,10 @@ class PreparedNormal:
     warning: str
 
 
-def prepare(source: NormalSource, recipe: Recipe, method: Method, stage: CategoryEdges | None = None) -> PreparedNormal:
-    """Read a normal image and find its foreground; with a stage, also its edges and regions.
+def prepare(
+    source: NormalSource, recipe: Recipe, method: Method, category_edges: CategoryEdges | None = None
+) -> PreparedNormal:
+    """Read a normal image and find its foreground; with its category's edges, also its own edges and regions.
 
     Raises:
         InputDataError: the image cannot be read.
@@ -56,7 +60,7 @@ def prepare(source: NormalSource, recipe: Recipe, method: Method, stage: Categor
     normal = read_normal(source, recipe.size, recipe.datasets[source.dataset].bit_depth)
     normal.pixels.setflags(write=False)
     foreground = find_foreground(normal, method)
-    context = stage.workbench(normal, foreground.mask) if stage is not None else None
+    context = category_edges.edit_context(normal, foreground.mask) if category_edges is not None else None
     surface = Surface(normal.pixels, foreground.mask, recipe.material(source.dataset, source.category), context)
     warning = foreground.warning
     if normal.pixels.max() < _DARK:
@@ -83,8 +87,39 @@ class Job:
     settings: TypeSettings
 
 
-Refused = dict[str, Counter[str]]
-"""How often draws were refused, by type and reason."""
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A draw without a sample.
+
+    Attributes:
+        reason: why.
+        failed: whether its type raised an exception, which is a bug of the type; else the draw is none to learn from.
+    """
+
+    reason: str
+    failed: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """What came of draws, besides samples.
+
+    Attributes:
+        refused: how often they were refused, by type and reason.
+        failed: how often a type raised an exception, and the first of them.
+    """
+
+    refused: dict[str, Counter[str]] = field(default_factory=dict)
+    failed: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+    def add(self, kind: str, refusal: Refusal) -> None:
+        """Count a draw of a type."""
+        if refusal.failed:
+            message = " ".join(refusal.reason.removeprefix(_FAILED).split())[:_LONGEST_MESSAGE]
+            count, first = self.failed.get(kind, (0, message))
+            self.failed[kind] = count + 1, first
+        else:
+            self.refused.setdefault(kind, Counter())[refusal.reason] += 1
 
 
 def make_sample(
@@ -94,9 +129,7 @@ def make_sample(
     return make_samples([Job(spec, prepared, settings)], seed, refiner=refiner)[0]
 
 
-def make_samples(
-    jobs: Sequence[Job], seed: int, refused: Refused | None = None, refiner: Refiner | None = None
-) -> list[Sample]:
+def make_samples(jobs: Sequence[Job], seed: int, tally: Tally | None = None, refiner: Refiner | None = None) -> list[Sample]:
     """Draw and render samples, each again and again until it is accepted, at most `MAX_ATTEMPTS` times.
 
     Where no draw is, the sample is the untouched normal image with the last refusal as `rejected`. Jobs are rendered and
@@ -105,51 +138,57 @@ def make_samples(
     Args:
         jobs: what to make.
         seed: the recipe's.
-        refused: counts the refused draws, if given.
+        tally: counts the draws that were refused and those that failed, if given.
         refiner: refines what was rendered, edge edits excepted; None for nothing.
     """
     made: dict[int, Sample] = {}
-    reasons = dict.fromkeys(range(len(jobs)), "")
+    refusals: list[list[Refusal]] = [[] for _ in jobs]
     for attempt in range(MAX_ATTEMPTS):
-        waiting = [number for number in reasons if number not in made]
+        waiting = [number for number in range(len(jobs)) if number not in made]
         for kind, numbers in _by_type(jobs, waiting, refiner is not None):
             outcomes = _attempt(kind, [jobs[k] for k in numbers], seed, attempt, refiner)
             for number, outcome in zip(numbers, outcomes, strict=True):
                 if isinstance(outcome, Sample):
                     made[number] = outcome
-                    continue
-                reasons[number] = outcome
-                if refused is not None:
-                    refused.setdefault(kind.name, Counter())[outcome] += 1
-    return [made.get(k) or untouched(job.spec, job.prepared.normal, reasons[k]) for k, job in enumerate(jobs)]
+                else:
+                    refusals[number].append(outcome)
+    if tally is not None:  # by sample: the order in which draws were made depends on what is made together
+        for job, reasons in zip(jobs, refusals, strict=True):
+            for refusal in reasons:
+                tally.add(job.spec.type, refusal)
+    return [made.get(k) or untouched(job.spec, job.prepared.normal, refusals[k][-1].reason) for k, job in enumerate(jobs)]
 
 
-def _by_type(jobs: Sequence[Job], numbers: Sequence[int], refines: bool) -> Iterator[tuple[AnomalyType, list[int]]]:
+def _by_type(jobs: Sequence[Job], numbers: Sequence[int], refines: bool) -> Iterator[tuple[AnyAnomalyType, list[int]]]:
     """The jobs of each type together where they are rendered or refined many at once, else one by one."""
     for name in dict.fromkeys(jobs[number].spec.type for number in numbers):
-        kind, these = TYPES[name], [number for number in numbers if jobs[number].spec.type == name]
-        yield from [(kind, these)] if kind.render_many is not None or refines else [(kind, [number]) for number in these]
+        kind, same = TYPES[name], [number for number in numbers if jobs[number].spec.type == name]
+        yield from [(kind, same)] if kind.render_many is not None or refines else [(kind, [number]) for number in same]
 
 
-def _attempt(kind: AnomalyType, jobs: Sequence[Job], seed: int, attempt: int, refiner: Refiner | None) -> list[Sample | str]:
-    """One draw of each job: its sample, or why it was refused."""
-    outcomes: list[Sample | str] = [""] * len(jobs)
+def _attempt(
+    kind: AnyAnomalyType, jobs: Sequence[Job], seed: int, attempt: int, refiner: Refiner | None
+) -> list[Sample | Refusal]:
+    """One draw of each job: its sample, or why there is none."""
+    outcomes: dict[int, Sample | Refusal] = {}
     params: dict[int, Any] = {}
     for k, job in enumerate(jobs):
         with _failing(outcomes, [k]):
             rng = sample_generator(seed, job.spec.sample_id, attempt)
             params[k] = kind.draw(rng, job.prepared.surface, job.settings)
     for group in ([*params], *([k] for k in params)):  # where all together fail, one by one: whose fault is it?
-        waiting = [k for k in group if outcomes[k] == ""]
+        waiting = [k for k in group if k not in outcomes]
         if waiting:
             with _failing(outcomes, waiting if len(waiting) == 1 else []):
                 rendered = _rendered(kind, [jobs[k].prepared.surface for k in waiting], [params[k] for k in waiting], refiner)
                 for k, result in zip(waiting, rendered, strict=True):
                     outcomes[k] = _judged(kind, jobs[k], result, kind.to_json(params[k]), attempt)
-    return outcomes
+    return [outcomes[k] for k in range(len(jobs))]
 
 
-def _rendered(kind: AnomalyType, surfaces: Sequence[Surface], params: Sequence[Any], refiner: Refiner | None) -> list[Rendered]:
+def _rendered(
+    kind: AnyAnomalyType, surfaces: Sequence[Surface], params: Sequence[Any], refiner: Refiner | None
+) -> list[Rendered]:
     """What a type makes of some parameters, refined."""
     rendered = kind.render(surfaces, params)
     if refiner is None or kind.edits_edges:
@@ -158,22 +197,25 @@ def _rendered(kind: AnomalyType, surfaces: Sequence[Surface], params: Sequence[A
 
 
 @contextmanager
-def _failing(outcomes: list[Sample | str], numbers: list[int]) -> Iterator[None]:
-    """One bad draw must not cost the other hundred thousand samples."""
+def _failing(outcomes: dict[int, Sample | Refusal], numbers: list[int]) -> Iterator[None]:
+    """One bad draw must not cost the other hundred thousand samples.
+
+    Whatever a type raises is a failed draw of these numbers. What is wrong with the machine, not with the type, goes through:
+    or the same recipe would give other samples elsewhere.
+    """
     try:
         yield
-    except SynthgenError:
+    except (SynthgenError, MemoryError, OSError, ImportError):
         raise
-    except RuntimeError as error:
-        if _is_device(error):
+    except Exception as error:
+        if isinstance(error, RuntimeError) and _is_device(error):
             raise UsageError(
                 f"the device failed: {str(error).splitlines()[0]} Fewer --jobs need less of its memory."
             ) from error
+        if isinstance(error, cv2.error) and getattr(error, "code", 0) == cv2.Error.STS_NO_MEM:
+            raise MemoryError(str(error)) from error
         for number in numbers:
-            outcomes[number] = f"failed: {type(error).__name__}: {error}"
-    except (ArithmeticError, LookupError, ValueError, TypeError, cv2.error, np.linalg.LinAlgError) as error:
-        for number in numbers:
-            outcomes[number] = f"failed: {type(error).__name__}: {error}"
+            outcomes[number] = Refusal(f"{_FAILED}{type(error).__name__}: {error}", failed=True)
 
 
 def _is_device(error: RuntimeError) -> bool:
@@ -181,35 +223,52 @@ def _is_device(error: RuntimeError) -> bool:
     return type(error).__name__ in ("OutOfMemoryError", "AcceleratorError") or "CUDA" in str(error)
 
 
-def _judged(kind: AnomalyType, job: Job, rendered: Rendered, params: dict[str, Any], attempt: int) -> Sample | str:
+def _judged(kind: AnyAnomalyType, job: Job, rendered: Rendered, params: dict[str, Any], attempt: int) -> Sample | Refusal:
     """The sample, or why it is none to learn from."""
     normal = job.prepared.normal
     before = normal.pixels[rendered.box[0] : rendered.box[2], rendered.box[1] : rendered.box[3]]
     area, contrast, visible = _measure(before, rendered)
     reason = rendered.refused or refusal(area, contrast, visible, rendered.box, job.prepared.surface, kind)
-    return reason or _sample(job.spec, normal, rendered, params, attempt, (area, contrast, visible))
+    if reason:
+        return Refusal(reason)
+    image, mask = _whole(normal.pixels, rendered)
+    return Sample(
+        spec=job.spec,
+        image=image,
+        mask=mask,
+        normal=normal.pixels,
+        box=rendered.box,
+        params=params,
+        attempt=attempt,
+        area=area,
+        contrast=contrast,
+        visible=visible,
+        source_sha256=normal.sha256,
+        generated=rendered.generated,
+        difference=rendered.difference,
+    )
 
 
 def untouched(spec: SampleSpec, normal: NormalImage, reason: str) -> Sample:
     """The rejected sample: the normal image itself, with the reason."""
     nothing = np.zeros(normal.pixels.shape[:2], np.uint8)
     return Sample(
-        spec,
-        normal.pixels.copy(),
-        nothing,
-        normal.pixels,
-        (0, 0, 0, 0),
-        {},
-        MAX_ATTEMPTS - 1,
-        0,
-        0.0,
-        0.0,
-        normal.sha256,
-        reason,
+        spec=spec,
+        image=normal.pixels.copy(),
+        mask=nothing,
+        normal=normal.pixels,
+        box=(0, 0, 0, 0),
+        params={},
+        attempt=MAX_ATTEMPTS - 1,
+        area=0,
+        contrast=0.0,
+        visible=0.0,
+        source_sha256=normal.sha256,
+        rejected=reason,
     )
 
 
-def refusal(area: int, contrast: float, visible: float, box: Box, surface: Surface, kind: AnomalyType) -> str:
+def refusal(area: int, contrast: float, visible: float, box: Box, surface: Surface, kind: AnyAnomalyType) -> str:
     """Why nobody should be asked to learn from this sample; empty if it is good.
 
     Args:
@@ -248,21 +307,6 @@ def _measure(before: Image, rendered: Rendered) -> tuple[int, float, float]:
         return 0, 0.0, 0.0
     # as shards store them, so that both carriers give the same numbers
     return len(change), float(np.float32(change.mean())), float(np.float32((change >= SEEN).mean()))
-
-
-def _sample(
-    spec: SampleSpec,
-    normal: NormalImage,
-    rendered: Rendered,
-    params: dict[str, Any],
-    attempt: int,
-    measures: tuple[int, float, float],
-) -> Sample:
-    image, mask = _whole(normal.pixels, rendered)
-    return Sample(
-        spec, image, mask, normal.pixels, rendered.box, params, attempt, *measures, normal.sha256,
-        generated=rendered.generated, difference=rendered.difference,
-    )  # fmt: skip
 
 
 def _whole(normal: Image, rendered: Rendered) -> tuple[Image, Mask]:
@@ -330,8 +374,8 @@ class SynthesisDataset(Sequence[Sample]):
         key = (source.dataset, source.category, source.source)
         if key not in self._prepared:
             method = self._plan.methods[source.dataset, source.category]
-            stage = self._plan.stage(source.dataset, source.category)
-            self._prepared[key] = prepare(source, self._plan.recipe, method, stage)
+            category_edges = self._plan.category_edges(source.dataset, source.category)
+            self._prepared[key] = prepare(source, self._plan.recipe, method, category_edges)
             if len(self._prepared) > self._keep:
                 self._prepared.popitem(last=False)
         self._prepared.move_to_end(key)

@@ -5,7 +5,7 @@ import tempfile
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before PyTorch is imported: tests run side by side, threads would wait
+os.environ["OMP_NUM_THREADS"] = "1"  # before PyTorch is imported: tests run side by side, threads would wait
 
 
 @pytest.fixture(scope="session", autouse=True)

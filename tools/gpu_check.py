@@ -32,11 +32,11 @@ from detectors.pbas.detector import assemble
 from detectors.pbas.model import feature_side
 from detectors.pbas.train import train
 from synthgen.edges.config import PRESETS as EDGE_PRESETS
-from synthgen.edges.generator import Discriminator, Generator
+from synthgen.edges.generator import Generator, PatchDiscriminator
 from synthgen.edges.losses import pixel_loss
 from synthgen.edges.pidinet import PiDiNet, load_pidinet
 from synthgen.edges.pidinet import edge_maps as edge_maps_of
-from synthgen.refine.batches import Batch
+from synthgen.refine.batches import RefinementBatch
 from synthgen.refine.config import NPCF, NPCFPP
 from synthgen.refine.config import PRESETS as REFINEMENT_PRESETS
 from synthgen.refine.losses import npcf_terms, npcfpp_terms
@@ -63,10 +63,10 @@ def agreement(config, weights):
     images = torch.rand(4, 3, config.size, config.size) * 255
     torch.manual_seed(0)
     backbone = load_backbone(config.backbone, config.levels, weights)
-    wanted = assemble(config, backbone, choose_compute("cpu"))
+    on_cpu = assemble(config, backbone, choose_compute("cpu"))
     with torch.inference_mode():
-        maps, scores = wanted(images)
-    state = wanted.head.state_dict()
+        maps, scores = on_cpu(images)
+    state = on_cpu.head.state_dict()
     model = assemble(config, backbone, choose_compute("cuda"))
     model.head.load_state_dict({name: value.cuda() for name, value in state.items()})
     with torch.inference_mode():
@@ -155,15 +155,15 @@ def real_category(options):
 
 
 def localizer(preset):
-    """The localizer's maps on the GPU against the CPU; its speed is in tools/bench/logical_speed.py."""
+    """The localizer's maps on the GPU against the CPU; its speed is in `python -m tools.bench detectors logical`."""
     config = make_logical_config(preset, "", "", {"size": (256, 320)})
     torch.manual_seed(0)
-    wanted = assemble_logical(config, None, choose_compute("cpu"))
+    on_cpu = assemble_logical(config, None, choose_compute("cpu"))
     images = 255 * torch.rand(2, 3, *config.size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        maps, scores = wanted(images)
+        maps, scores = on_cpu(images)
         model = assemble_logical(config, None, choose_compute("cuda"))
-        model.load_state_dict(wanted.state_dict())
+        model.load_state_dict(on_cpu.state_dict())
         other_maps, other_scores = model(images.cuda())
     difference = max(float((other_maps.cpu() - maps).abs().max()), float((other_scores.cpu() - scores).abs().max()))
     return say(f"localizer {preset}: GPU and CPU agree", difference < 5e-3, largest_difference=difference)
@@ -175,10 +175,10 @@ def edge_maps(weights):
     network.requires_grad_(False).eval()
     images = torch.rand(16, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        wanted = edge_maps_of(network, images[:2])
+        on_cpu = edge_maps_of(network, images[:2])
         network.cuda()
-        found = edge_maps_of(network, images[:2].cuda())
-        difference = max(float((a.cpu() - b).abs().max()) for a, b in zip(found, wanted, strict=True))
+        on_gpu = edge_maps_of(network, images[:2].cuda())
+        difference = max(float((a.cpu() - b).abs().max()) for a, b in zip(on_gpu, on_cpu, strict=True))
         rate = per_second(lambda: edge_maps_of(network, images.cuda()), 16)
     return say("edge maps of GPU and CPU agree", difference < 5e-3, largest_difference=difference, maps_per_second=rate)
 
@@ -191,10 +191,10 @@ def edge_generator(preset):
         for layout in (torch.contiguous_format, torch.channels_last):
             torch.manual_seed(0)
             network = Generator(1, config.width, config.halvings, config.blocks).cuda().to(memory_format=layout)
-            judge = Discriminator(4, config.judge_width).cuda().to(memory_format=layout)
+            judge = PatchDiscriminator(4, config.judge_width).cuda().to(memory_format=layout)
             edges = torch.rand(config.batch_size, 1, *config.size).cuda().contiguous(memory_format=layout)
             real = torch.rand(config.batch_size, 3, *config.size).cuda().contiguous(memory_format=layout)
-            optimizers = [torch.optim.Adam(one.parameters(), config.learning_rate, fused=True) for one in (network, judge)]
+            optimizers = [torch.optim.Adam(part.parameters(), config.learning_rate, fused=True) for part in (network, judge)]
             both = Adversaries(network, judge, *optimizers)
 
             def draw(network=network, edges=edges, half=half):
@@ -230,15 +230,15 @@ def refinement(preset):
         networks.append((config, network.eval()))
 
     def stages(batch):
-        (one, npcf), (other, npcfpp) = networks
+        (npcf_config, npcf), (npcfpp_config, npcfpp) = networks
         with torch.inference_mode():
-            return fine(npcfpp, other, batch, coarse(npcf, one, batch)[1].float())[1]
+            return fine(npcfpp, npcfpp_config, batch, coarse(npcf, npcf_config, batch)[1].float())[1]
 
     small = refinement_scene(2, 256, "cpu")
-    wanted = stages(small)
+    on_cpu = stages(small)
     for _, network in networks:
         network.cuda().to(memory_format=torch.channels_last)
-    difference = float((stages(refinement_scene(2, 256, "cuda")).cpu() - wanted).abs().max())
+    difference = float((stages(refinement_scene(2, 256, "cuda")).cpu() - on_cpu).abs().max())
     results = [say(f"refinement {preset}: GPU and CPU agree", difference < 5e-3, largest_difference=difference)]
     rates = {}
     for side, count in ((512, 8), (256, 8), (128, 8)):
@@ -284,7 +284,7 @@ def refinement_scene(count, side, device):
     mask = torch.zeros(count, 1, side, side)
     mask[..., side // 3 : side // 2, side // 3 : side // 2] = 1
     stage_a = torch.where(mask > 0, normal * 0.3, normal)
-    return Batch(*(one.to(device) for one in (normal, stage_a, mask, torch.ones_like(mask))), side / 512)
+    return RefinementBatch(*(part.to(device) for part in (normal, stage_a, mask, torch.ones_like(mask))), side / 512)
 
 
 def per_second(run, batch, times=20):
@@ -319,6 +319,13 @@ def real_edge_edits(root, weights, steps_in_all):
     return say("edge edits of real images", True, training_seconds=round(seconds), build_seconds=round(built), log=log[-2:])
 
 
+def speed(detector, words):
+    """Whether the benchmark of a detector's speed ran; its record is kept in $OUT."""
+    out = os.environ.get("OUT", tempfile.mkdtemp())
+    command = [sys.executable, "-m", "tools.bench", "detectors", "--into", out, detector, "--device", "cuda", *words]
+    return subprocess.run(command, check=False).returncode == 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--backbone", default="wide_resnet50_2")
@@ -339,16 +346,13 @@ def main():
         results += [
             scoring(config, options.weights, precision, batch) for precision in ("fp32", "bf16") for batch in (1, 8, 32)
         ]
-    speed = [sys.executable, "tools/bench/pbas_speed.py", "--device", "cuda", "--backbone", options.backbone, "--batch", "32"]
-    results.append(subprocess.run(speed, check=False).returncode == 0)
+    results.append(speed("pbas", ["--backbone", options.backbone, "--batch", "32"]))
     for preset, backbone in (("lite", "resnet18"), ("full", "wide_resnet50_2")):
-        speed = [sys.executable, "tools/bench/bisqad_speed.py", "--device", "cuda", "--preset", preset, "--backbone", backbone]
         more = ["--size", "256", "--images", "128"]
-        results.append(subprocess.run([*speed, *more], check=False).returncode == 0)
+        results.append(speed("bisqad", ["--preset", preset, "--backbone", backbone, *more]))
     results.append(localizer("small"))
     for preset, batch in (("paper", "15"), ("paper", "1"), ("cpu", "15")):
-        speed = [sys.executable, "tools/bench/logical_speed.py", "--device", "cuda", "--preset", preset, "--batch", batch]
-        results.append(subprocess.run([*speed, "--size", "256"], check=False).returncode == 0)
+        results.append(speed("logical", ["--preset", preset, "--batch", batch, "--size", "256"]))
     results.append(edge_maps(options.pidinet))
     results += [edge_generator(preset) for preset in ("gpu_small", "paper256")]
     results += [refinement(preset) for preset in ("gpu_small", "default")]

@@ -36,9 +36,9 @@ def surface():
         chosen = []
         for k, kind in enumerate(TYPES):
             category = ("gear", "tray")[k % 2]
-            own = [s for s in samples if s.label and (s.spec.type, s.spec.category) == (kind, category)]
-            own.sort(key=lambda s: s.area)
-            chosen.append(own[2 * len(own) // 3])
+            of_kind = [s for s in samples if s.label and (s.spec.type, s.spec.category) == (kind, category)]
+            of_kind.sort(key=lambda s: s.area)
+            chosen.append(of_kind[2 * len(of_kind) // 3])
     save("surface", contact_sheet(chosen, 4))
 
 
@@ -54,11 +54,11 @@ def logical(run):
     loaded = load_run(run, None, compute)
     files = [file for file in open_test_split("demo", None, "tray") if file.label][:3]
     rows = []
-    for one in score_files(loaded.model, files, loaded.preprocessing, "strict", compute):
-        between = loaded.explained(one.image)
-        shown = overlay(one.image, one.anomaly_map, *display_range(loaded.thresholds), loaded.thresholds.pixel)
-        truth = np.repeat(255 * one.mask[..., None], 3, 2)
-        rows.append(np.hstack([one.image, between["reconstruction"], between["edges"], shown, truth]))
+    for scored in score_files(loaded.model, files, loaded.preprocessing, "strict", compute):
+        between = loaded.explained(scored.image)
+        shown = overlay(scored.image, scored.anomaly_map, *display_range(loaded.thresholds), loaded.thresholds.pixel)
+        truth = np.repeat(255 * scored.mask[..., None], 3, 2)
+        rows.append(np.hstack([scored.image, between["reconstruction"], between["edges"], shown, truth]))
     save("logical", np.vstack(rows))
 
 

@@ -15,8 +15,6 @@ _RATIO = 8  # by which channel attention narrows
 _DILATED_SHARE = 0.1  # of the dilated path of spatial attention
 _LUMA = (0.299, 0.587, 0.114)
 _DIFFERENCES = 13  # channels that DiffNeck sees in all
-STRIDE = 32
-"""Sides of images are multiples of it: the localization sub-network halves them five times."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

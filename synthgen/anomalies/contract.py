@@ -1,19 +1,22 @@
 """What every anomaly type offers: settings a user may set, parameters that hold all randomness, and a pure rendering.
 
-A type lives in one file and ends with one `AnomalyType`. `draw` turns settings and random numbers into parameters;
-`render` turns a surface and parameters into changed pixels, always the same ones. So a sample can be made again from the
-parameters stored with it, and whether it is made in memory or on disk does not matter.
+A type lives in one file and ends with one `AnomalyType`, generic in its settings and its parameters. `draw` turns settings
+and random numbers into parameters; `render` turns a surface and parameters into changed pixels, always the same ones. So a
+sample can be made again from the parameters stored with it, and whether it is made in memory or on disk does not matter.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from synthgen.painting.rendered import Rendered
 from synthgen.painting.surface import Surface
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Style = Literal["realistic", "paper"]
 Strength = Literal["subtle", "normal", "strong"]
@@ -64,9 +67,13 @@ class TypeSettings(BaseModel):
     style: Style = "realistic"
 
 
-@dataclass(frozen=True)
-class AnomalyType:
-    """One kind of anomaly.
+SettingsT = TypeVar("SettingsT", bound=TypeSettings)
+ParamsT = TypeVar("ParamsT", bound="DataclassInstance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnomalyType(Generic[SettingsT, ParamsT]):
+    """One kind of anomaly, made by keyword.
 
     Attributes:
         name: what users call it.
@@ -76,33 +83,33 @@ class AnomalyType:
         params: frozen dataclass of plain numbers, strings and tuples: all the randomness of a sample.
         draw: (rng, surface, settings) -> params.
         render_one: (surface, params) -> changed pixels; pure.
+        largest_share: a change of more than this share of the image is no local anomaly any more, and is drawn again.
         smallest_contrast: mean change in gray levels below which nobody would see it, and it is drawn again.
         contrast_over_texture: the same over the local standard deviation of the brightness, which hides small changes; less
             for what is large enough to be seen by its boundary.
-        render_many: the same for a batch, where that is faster.
+        render_many: `render_one` for a batch, where that is faster.
         edits_edges: whether it needs the edges of a normal image and a generator, and judges its own changes.
-        largest_share: a change of more than this share of the image is no local anomaly any more, and is drawn again.
     """
 
     name: str
     version: int
-    settings: type[TypeSettings]
+    settings: type[SettingsT]
     strengths: Mapping[str, Mapping[str, Any]]
-    params: type
-    draw: Callable[[np.random.Generator, Surface, Any], Any]
-    render_one: Callable[[Surface, Any], Rendered]
+    params: type[ParamsT]
+    draw: Callable[[np.random.Generator, Surface, SettingsT], ParamsT]
+    render_one: Callable[[Surface, ParamsT], Rendered]
     largest_share: float = 0.2
     smallest_contrast: float = 6.0
-    render_many: Callable[[Sequence[Surface], Sequence[Any]], list[Rendered]] | None = None
-    edits_edges: bool = False
     contrast_over_texture: float = 1.5
+    render_many: Callable[[Sequence[Surface], Sequence[ParamsT]], list[Rendered]] | None = None
+    edits_edges: bool = False
 
     @property
     def generator(self) -> str:
         """Name and version, as recorded with every sample: `"crack 1"`."""
         return f"{self.name} {self.version}"
 
-    def configure(self, style: Style = "realistic", strength: Strength = "normal", **overrides: Any) -> TypeSettings:
+    def configure(self, style: Style = "realistic", strength: Strength = "normal", **overrides: Any) -> SettingsT:
         """Settings of a style and strength, with single fields replaced.
 
         Raises:
@@ -110,19 +117,23 @@ class AnomalyType:
         """
         return self.settings(**{"style": style, **self.strengths[strength], **overrides})
 
-    def render(self, surfaces: Sequence[Surface], params: Sequence[Any]) -> list[Rendered]:
+    def render(self, surfaces: Sequence[Surface], params: Sequence[ParamsT]) -> list[Rendered]:
         """Changed pixels of a batch, one for each pair of surface and parameters."""
         if self.render_many is not None:
             return self.render_many(surfaces, params)
-        return [self.render_one(surface, one) for surface, one in zip(surfaces, params, strict=True)]
+        return [self.render_one(surface, drawn) for surface, drawn in zip(surfaces, params, strict=True)]
 
-    def to_json(self, params: Any) -> dict[str, Any]:
+    def to_json(self, params: ParamsT) -> dict[str, Any]:
         """Parameters as JSON types."""
         return {field.name: _lists(getattr(params, field.name)) for field in fields(params)}
 
-    def from_json(self, values: Mapping[str, Any]) -> Any:
+    def from_json(self, values: Mapping[str, Any]) -> ParamsT:
         """Parameters from what `to_json` gave, also after a trip through a JSON file."""
         return self.params(**{name: _tuples(value) for name, value in values.items()})
+
+
+AnyAnomalyType: TypeAlias = AnomalyType[Any, Any]
+"""A type among others. What it draws goes back to itself alone: nobody else looks into its settings or parameters."""
 
 
 def _lists(value: Any) -> Any:

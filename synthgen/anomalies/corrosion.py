@@ -8,6 +8,10 @@ printed boundary pixels are 0 already). The paper says nothing about the look; t
 `realistic` is a cluster of patches of very different size whose edge is perturbed by fractal noise. Their look follows
 `materials.MODES`: brightness goes up or down by a broadly drawn contrast, the hue moves towards the material's as far as
 the surface is colourful itself, the fine texture stays in part, relief is shaded from one side, pixel noise as before.
+
+Numbers: of the paper's style those of Algorithm 4 where it prints any (polygons of 0.6 to 1.3 of their radius), else within
+what it leaves open. Of the realistic style: looked at, chosen by eye on real images, as are `materials.MODES`. What the type
+teaches a detector as a whole is measured in BENCHMARKS.md, "Worth".
 """
 
 from dataclasses import dataclass
@@ -195,7 +199,8 @@ def render_one(surface: Surface, params: CorrosionParams) -> Rendered:
     octaves = _octaves(cell, 3)
     texture = fractal_noise(body.shape, cell, table, octaves, 0.6, (y0 + 4096, x0 + 4096))
     texture /= np.float32(noise_std(octaves, 0.6))
-    changed = _paint(surface, params, mode, box, depth.astype(np.float32), coverage.astype(np.float32), texture, rng)
+    patch = _Patch(box, depth.astype(np.float32), coverage.astype(np.float32), texture)
+    changed = _paint(rng, surface, params, patch)
     return finish(surface.pixels, box, changed, body, fg)
 
 
@@ -222,22 +227,36 @@ def _octaves(cell: float, most: int) -> int:
     return int(np.clip(1 + np.floor(np.log2(max(cell / 1.5, 1))), 1, most))
 
 
-def _paint(
-    surface: Surface, params: CorrosionParams, mode: Mode, box: Box, depth: Field, coverage: Field, texture: Field,
-    rng: np.random.Generator,
-) -> NDArray[np.uint8]:  # fmt: skip
+@dataclass(frozen=True, slots=True, eq=False)
+class _Patch:
+    """A window of corrosion: (h, w) float32 each.
+
+    Attributes:
+        box: where it is.
+        depth: height over the edge, in radii.
+        coverage: 0..1, how much of each pixel is corroded.
+        texture: noise of unit variance, its unevenness.
+    """
+
+    box: Box
+    depth: Field
+    coverage: Field
+    texture: Field
+
+
+def _paint(rng: np.random.Generator, surface: Surface, params: CorrosionParams, patch: _Patch) -> NDArray[np.uint8]:
     """(h, w, 3) uint8: the window with the new material on it. Worked out on the covered pixels alone."""
-    y0, x0, y1, x1 = box
+    (y0, x0, y1, x1), mode = patch.box, MODES[params.mode]
     before = surface.pixels[y0:y1, x0:x1]
-    at = np.flatnonzero(coverage.ravel() > 0)
+    at = np.flatnonzero(patch.coverage.ravel() > 0)
     pixels = before.reshape(-1, 3)[at].astype(np.float32)
-    smooth = surface.smooth(box, odd_size(7 * surface.scale)).reshape(-1, 3)[at].astype(np.float32)
-    n, inside = texture.ravel()[at], depth.ravel()[at]
+    smooth = surface.smooth(patch.box, odd_size(7 * surface.scale)).reshape(-1, 3)[at].astype(np.float32)
+    n, inside = patch.texture.ravel()[at], patch.depth.ravel()[at]
     weight = np.clip(1.2 * n + 0.3, 0.12, 1.6) if mode.pits else np.clip(1 + mode.variation * n, 0.15, 2)
     weight = weight * (1 + mode.ring * (np.exp(-((inside / 0.18) ** 2)) - 0.4))
     change = np.float32(params.contrast) * weight
     if mode.relief:
-        change += np.float32(abs(params.contrast) * mode.relief) * _shade(texture, params.light, at)
+        change += np.float32(abs(params.contrast) * mode.relief) * _shade(patch.texture, params.light, at)
     luma = np.maximum(smooth @ np.array([0.299, 0.587, 0.114], np.float32), 4.0)
     new = smooth * np.clip(1 + change / luma, 0.05, 4)[:, None]
     new += (weight[:, None] * np.array(params.tint, np.float32)) * np.float32(params.opacity)
@@ -245,7 +264,7 @@ def _paint(
         new += params.desaturation * (new.mean(1, keepdims=True) - new)
     grain = rng.normal(0, max(surface.grain, 0.3), len(at)).astype(np.float32) * (1 - params.detail)
     new += params.detail * (pixels - smooth) + grain[:, None]
-    alpha = (coverage.ravel()[at] * params.opacity)[:, None]
+    alpha = (patch.coverage.ravel()[at] * params.opacity)[:, None]
     changed = before.copy().reshape(-1, 3)
     changed[at] = np.clip(np.rint(pixels + alpha * (new - pixels)), 0, 255).astype(np.uint8)
     return changed.reshape(before.shape)
@@ -282,4 +301,12 @@ def paper_mask(
     return drop_specks(mask, 30 * scale**2)
 
 
-CORROSION = AnomalyType("corrosion", 3, CorrosionSettings, STRENGTHS, CorrosionParams, draw, render_one)
+CORROSION = AnomalyType(
+    name="corrosion",
+    version=3,
+    settings=CorrosionSettings,
+    strengths=STRENGTHS,
+    params=CorrosionParams,
+    draw=draw,
+    render_one=render_one,
+)

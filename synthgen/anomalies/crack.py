@@ -9,6 +9,10 @@ towards the edge by the distance *inside* the mask (the printed distance is 0 on
 colour of the core from the surface around it, darker or, for exposed material, brighter, keeps some of its texture and
 grain, and gives the walls a thin lip under a light from one side. A wide crack is deep and so dark; one may look at one of
 its walls, which is raw material.
+
+Numbers: one to three starting points, turns of a branch and half of the steps for it, and the width rule are the paper's. Tips,
+hairlines, walls and how wide a faint crack may be: looked at, on cracks of nuts and roads. How much arms close was measured to
+make no difference; what the type teaches a detector as a whole is in BENCHMARKS.md, "Worth".
 """
 
 from dataclasses import dataclass, replace
@@ -101,8 +105,8 @@ class CrackParams:
 def draw(rng: np.random.Generator, surface: Surface, settings: CrackSettings) -> CrackParams:
     """Parameters of one crack on this surface."""
     low, high = settings.count_range
-    odds = np.array([0.6, 0.3, 0.1] + [0.05] * max(high - 3, 0))[low - 1 : high]
-    count = int(rng.choice(np.arange(low, low + len(odds)), p=odds / odds.sum()))
+    weights = np.array([0.6, 0.3, 0.1] + [0.05] * max(high - 3, 0))[low - 1 : high]
+    count = int(rng.choice(np.arange(low, low + len(weights)), p=weights / weights.sum()))
     places = [surface.place(rng) for _ in range(count)]
     diameter = surface.diameter(*places[0])
     scale = surface.scale
@@ -190,9 +194,15 @@ def _branches(surface: Surface, params: CrackParams) -> list[Branch]:
         starts += [(y, x, angle + np.pi + rng.normal(0, 0.35)) for y, x, angle in starts]
     smallest = np.pi / 9 if realistic else 0.0
     rules = WalkRules(
-        params.steps, params.step, params.branching, params.stopping, params.jitter, params.wander, params.kink,
-        (smallest, np.pi / 4 if not realistic else np.pi / 2.6),
-    )  # fmt: skip
+        steps=params.steps,
+        step=params.step,
+        branching=params.branching,
+        stopping=params.stopping,
+        jitter=params.jitter,
+        wander=params.wander,
+        kink=params.kink,
+        branch_angle=(smallest, np.pi / 4 if not realistic else np.pi / 2.6),
+    )
     return grow(rng, starts, rules, surface.foreground)
 
 
@@ -253,9 +263,9 @@ def _coverage(
     gaps: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
 
     def draw(
-        target: NDArray[np.uint8], one: NDArray[np.float64], other: NDArray[np.float64], levels: NDArray[np.int64]
+        target: NDArray[np.uint8], first: NDArray[np.float64], second: NDArray[np.float64], levels: NDArray[np.int64]
     ) -> None:
-        left, right = (np.rint((wall - (y0, x0))[:, ::-1] * (s * 16)).astype(np.int32) for wall in (one, other))
+        left, right = (np.rint((wall - (y0, x0))[:, ::-1] * (s * 16)).astype(np.int32) for wall in (first, second))
         # piece by piece: where a wall crosses itself in a bend, one polygon would have holes
         for piece, level in zip(np.stack([left[:-1], left[1:], right[1:], right[:-1]], axis=1), levels.tolist(), strict=False):
             cv2.fillConvexPoly(target, piece, level, cv2.LINE_8, shift=4)
@@ -354,4 +364,12 @@ def paper_mask(branches: list[Branch], params: CrackParams, box: Box, scale: flo
     return (cv2.GaussianBlur(mask * np.uint8(255), (7, 7), 1.0) > 0.3 * 255).astype(np.uint8)
 
 
-CRACK = AnomalyType("crack", 3, CrackSettings, STRENGTHS, CrackParams, draw, render_one)
+CRACK = AnomalyType(
+    name="crack",
+    version=3,
+    settings=CrackSettings,
+    strengths=STRENGTHS,
+    params=CrackParams,
+    draw=draw,
+    render_one=render_one,
+)

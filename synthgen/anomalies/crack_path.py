@@ -25,7 +25,7 @@ class Branch:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WalkRules:
     """How a walk goes on.
 
@@ -59,7 +59,7 @@ def grow(rng: np.random.Generator, starts: list[tuple[float, float, float]], rul
     branches: list[Branch] = []
     while pending and len(branches) < MAX_BRANCHES:
         y, x, angle, steps, level, share = pending.pop()
-        points, angles = _walk(rng, y, x, angle, steps, rules, part)
+        points, angles = _walk(rng, (y, x, angle), steps, rules, part)
         if len(points) < 2:
             continue
         branches.append(Branch(points, level, share))
@@ -73,9 +73,10 @@ def grow(rng: np.random.Generator, starts: list[tuple[float, float, float]], rul
 
 
 def _walk(
-    rng: np.random.Generator, y: float, x: float, angle: float, steps: int, rules: WalkRules, part: Mask
+    rng: np.random.Generator, start: tuple[float, float, float], steps: int, rules: WalkRules, part: Mask
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(n, 2) points from (y, x) on and the (n - 1,) directions between them."""
+    """(n, 2) points from a start (y, x, direction in radians) on and the (n - 1,) directions between them."""
+    y, x, angle = start
     if steps <= 0:
         return np.zeros((0, 2)), np.zeros(0)
     if rules.stopping > 0:

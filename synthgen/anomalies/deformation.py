@@ -10,6 +10,10 @@ warp of one place.
 to nothing on the rim, and shades the new relief under a light from one side.
 
 The mask is what visibly changed, not the whole object (the paper's mask marks half of the image).
+
+Numbers: the control points of whole objects follow the paper; the realistic style is looked at, chosen by eye on real images.
+The smallest warps are as large as most draws must be to be seen (tests/synthgen/anomalies). What the type teaches a detector
+as a whole is measured in BENCHMARKS.md, "Worth".
 """
 
 from dataclasses import dataclass
@@ -123,7 +127,16 @@ def _draw_object(rng: np.random.Generator, surface: Surface, settings: Deformati
     points = spread_out(candidates, 0.1 * surface.diameter(y, x))[: int(rng.integers(6, 17))]
     angles = rng.uniform(0, 2 * np.pi, len(points))
     offsets = reach * np.sqrt(rng.random(len(points)))[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
-    return DeformationParams("object", (y, x), 0.0, _pairs(points), _pairs(offsets), 0.0, 0.0, 0.0)
+    return DeformationParams(
+        kind="object",
+        centre=(y, x),
+        radius=0.0,
+        points=_pairs(points),
+        offsets=_pairs(offsets),
+        taper=0.0,
+        shading=0.0,
+        light=0.0,
+    )
 
 
 def _control_points(
@@ -131,9 +144,9 @@ def _control_points(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n, 2) points (x, y) relative to the centre and their (n, 2) offsets."""
     if kind == "crumple":
-        wanted = int(rng.integers(4, 10))
+        count = int(rng.integers(4, 10))
         away, around = 0.7 * radius * np.sqrt(rng.random(60)), rng.uniform(0, 2 * np.pi, 60)
-        chosen = spread_out(np.stack([away * np.cos(around), away * np.sin(around)], 1), 0.3 * radius)[:wanted]
+        chosen = spread_out(np.stack([away * np.cos(around), away * np.sin(around)], 1), 0.3 * radius)[:count]
         return chosen, reach * 0.8 * np.array([_direction(a) for a in rng.uniform(0, 2 * np.pi, len(chosen))])
     if kind == "bend":
         along = _direction(angle + np.pi / 2)
@@ -259,7 +272,13 @@ def _smoothstep(t: Field) -> Field:
 
 
 DEFORMATION = AnomalyType(
-    "deformation", 4, DeformationSettings, STRENGTHS, DeformationParams, draw, render_one,
+    name="deformation",
+    version=4,
+    settings=DeformationSettings,
+    strengths=STRENGTHS,
+    params=DeformationParams,
+    draw=draw,
+    render_one=render_one,
     largest_share=0.35,  # a whole object may be warped
     smallest_contrast=9.0,  # spread over its place, a warp is harder to see than a line
-)  # fmt: skip
+)

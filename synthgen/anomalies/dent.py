@@ -7,6 +7,9 @@ Lambert's law), and a glossy one more steeply, for it mirrors the lamp.
 - `crease`: a fold or a kink along a line.
 - `poke`: a small deep hole that has drawn in the surface around it.
 - `warp`: waves, as of a sheet that does not lie flat.
+
+Numbers: looked at, chosen by eye on real images; the shading alone is physics (see above). What the type teaches a detector as
+a whole is measured in BENCHMARKS.md, "Worth".
 """
 
 from dataclasses import dataclass
@@ -155,4 +158,14 @@ def _moved(surface: Surface, params: DentParams, height: Field, box: tuple[int, 
     return np.asarray(cv2.remap(surface.pixels, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
 
 
-DENT = AnomalyType("dent", 2, DentSettings, STRENGTHS, DentParams, draw, render_one, 0.25, 6.0)
+DENT = AnomalyType(
+    name="dent",
+    version=2,
+    settings=DentSettings,
+    strengths=STRENGTHS,
+    params=DentParams,
+    draw=draw,
+    render_one=render_one,
+    largest_share=0.25,
+    smallest_contrast=6.0,
+)

@@ -2,6 +2,8 @@
 
 The network was trained on the normal images of the same dataset (`synthgen train edge-generator`), so what it draws looks
 like them.
+
+Numbers: LogicAL leaves the threshold and the composition open. Looked at: chosen by eye on what a generator draws.
 """
 
 from collections.abc import Sequence
@@ -14,7 +16,19 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
 from synthgen.anomalies.contract import TypeSettings
-from synthgen.edges.editing import Donors, EdgeMap, Edit, Odds, Placement, Scene, Shape, draw_edit, edited, grown, regions_area
+from synthgen.edges.editing import (
+    Donors,
+    EdgeMap,
+    EdgeScene,
+    EdgeShape,
+    Edit,
+    EditWeights,
+    Placement,
+    draw_edit,
+    edited,
+    grown,
+    regions_area,
+)
 from synthgen.edges.pipeline import EdgeAssets, EditContext, draw_pictures, edge_pipeline, fit, fit_mask
 from synthgen.edges.truth import Truth, find_truth, structural_difference, visible_change
 from synthgen.painting.blending import SEEN, finish, largest_change, tighten
@@ -27,7 +41,7 @@ _LEAST_ON_OBJECT = 0.5  # share of a mask
 _RING = 12  # pixels around it whose colours the generated part is matched to
 
 
-def some(value: tuple[float, ...]) -> tuple[float, ...]:
+def at_least_one(value: tuple[float, ...]) -> tuple[float, ...]:
     """The weights, of which at least one must be greater than 0."""
     if sum(value) <= 0:
         raise ValueError("expected at least one weight greater than 0")
@@ -35,7 +49,7 @@ def some(value: tuple[float, ...]) -> tuple[float, ...]:
 
 
 Weight = Annotated[float, Field(ge=0, le=1000)]
-Weights = Annotated[tuple[Weight, Weight, Weight], AfterValidator(some)]
+Weights = Annotated[tuple[Weight, Weight, Weight], AfterValidator(at_least_one)]
 
 
 class EdgeSettings(TypeSettings):
@@ -61,7 +75,7 @@ class EdgeSettings(TypeSettings):
 
 @dataclass(frozen=True, slots=True)
 class EdgeParams:
-    """All that is random about an edge edit, and how its picture is used; see `Edit`, `Shape` and `Placement`.
+    """All that is random about an edge edit, and how its picture is used; see `Edit`, `EdgeShape` and `Placement`.
 
     `shapes` are (kind, y, x, area, aspect, turn, seed). `donor` is the path of the normal image that lends its edges.
     """
@@ -85,13 +99,17 @@ class EdgeParams:
     def edit(self) -> Edit:
         """The edit of the edge map."""
         placement = Placement(self.flip_x, self.flip_y, self.zoom, self.shift_y, self.shift_x)
-        return Edit(self.operation, self.where, self.labels, tuple(Shape(*one) for one in self.shapes), self.donor, placement)
+        return Edit(
+            self.operation, self.where, self.labels, tuple(EdgeShape(*shape) for shape in self.shapes), self.donor, placement
+        )
 
 
-def draw_with(rng: np.random.Generator, surface: Surface, settings: EdgeSettings, odds: Odds, semantic: bool) -> EdgeParams:
+def draw_with(
+    rng: np.random.Generator, surface: Surface, settings: EdgeSettings, weights: EditWeights, semantic: bool
+) -> EdgeParams:
     """Parameters of one edit on this surface, of its regions or of arbitrary shapes."""
     context = edit_context_of(surface)
-    return params_of(draw_edit(rng, context.scene, context.donors, odds, semantic), settings)
+    return params_of(draw_edit(rng, context.scene, context.donors, weights, semantic), settings)
 
 
 def params_of(edit: Edit, settings: EdgeSettings) -> EdgeParams:
@@ -102,7 +120,7 @@ def params_of(edit: Edit, settings: EdgeSettings) -> EdgeParams:
         operation=edit.operation,
         where=edit.where,
         labels=edit.labels,
-        shapes=tuple((one.kind, one.y, one.x, one.area, one.aspect, one.turn, one.seed) for one in edit.shapes),
+        shapes=tuple((s.kind, s.y, s.x, s.area, s.aspect, s.turn, s.seed) for s in edit.shapes),
         donor=edit.donor,
         flip_x=place.flip_x,
         flip_y=place.flip_y,
@@ -118,11 +136,11 @@ def params_of(edit: Edit, settings: EdgeSettings) -> EdgeParams:
 def render(surfaces: Sequence[Surface], params: Sequence[EdgeParams]) -> list[Rendered]:
     """What some edits change; the pictures are drawn in batches."""
     contexts = [edit_context_of(surface) for surface in surfaces]
-    edits = [edited(context.scene, context.donors, one.edit) for context, one in zip(contexts, params, strict=True)]
+    edits = [edited(context.scene, context.donors, drawn.edit) for context, drawn in zip(contexts, params, strict=True)]
     pictures = draw_pictures(contexts, [edges for edges, _ in edits])
     return [
-        _rendered(surface, context, one, area, picture)
-        for surface, context, one, (_, area), picture in zip(surfaces, contexts, params, edits, pictures, strict=True)
+        _rendered(surface, context, drawn, area, picture)
+        for surface, context, drawn, (_, area), picture in zip(surfaces, contexts, params, edits, pictures, strict=True)
     ]
 
 
@@ -143,7 +161,7 @@ class Steps:
         truth: the difference, and the mask.
     """
 
-    scene: Scene
+    scene: EdgeScene
     edges: EdgeMap
     area: Mask
     normal: Image
@@ -194,7 +212,7 @@ def _whole(surface: Surface, picture: Image, mask: Mask, generated: Image, diffe
     return Rendered(part.box, part.patch, part.mask, generated=generated, difference=difference)
 
 
-def redrawn(normal: NormalImage, masks: Sequence[Mask], tools: EdgeAssets) -> list[Image]:
+def redrawn(normal: NormalImage, masks: Sequence[Mask], assets: EdgeAssets) -> list[Image]:
     """A normal image with what lies in each mask drawn by the generator, from unedited edges.
 
     What an edit leaves behind when nothing was edited: the generator's texture, and the seam. Who learns to find edits needs
@@ -203,17 +221,17 @@ def redrawn(normal: NormalImage, masks: Sequence[Mask], tools: EdgeAssets) -> li
     Args:
         normal: the image.
         masks: (H, W) uint8 {0, 1} each, of the image's size.
-        tools: the generator, and what finds edges.
+        assets: the generator, and what finds edges.
 
     Returns:
         (H, W, 3) uint8 RGB for each mask.
     """
-    here = edge_pipeline(tools)
-    context = EditContext(here.scene(normal), Donors((), _nobody), here)
-    return [_composite(normal.pixels, context, fit_mask(mask, here.size), _normal(context)) for mask in masks]
+    pipeline = edge_pipeline(assets)
+    context = EditContext(pipeline.scene(normal), Donors((), _nobody), pipeline)
+    return [_composite(normal.pixels, context, fit_mask(mask, pipeline.size), _normal(context)) for mask in masks]
 
 
-def _nobody(name: str) -> Scene:
+def _nobody(name: str) -> EdgeScene:
     raise LookupError(f"{name} lends no edges: nothing is edited here")
 
 
@@ -241,8 +259,9 @@ def _matched(picture: Image, generated: Image, real: Image, ring: Mask) -> Image
     """The picture, its colours moved by what the generated normal image lacks on average around the change (CIELAB)."""
     if not ring.any():
         return picture
-    lab, made, wanted = (cv2.cvtColor(one.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for one in (picture, generated, real))
-    lab += (wanted[ring > 0] - made[ring > 0]).mean(0)
+    pictures = (picture, generated, real)
+    lab, of_generated, of_real = (cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for image in pictures)
+    lab += (of_real[ring > 0] - of_generated[ring > 0]).mean(0)
     return np.asarray(np.rint(np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1) * 255), np.uint8)
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from synthgen.anomalies.breakage import BREAK
 from synthgen.anomalies.contamination import CONTAMINATION
-from synthgen.anomalies.contract import AnomalyType
+from synthgen.anomalies.contract import AnomalyType, AnyAnomalyType
 from synthgen.anomalies.corrosion import CORROSION
 from synthgen.anomalies.crack import CRACK
 from synthgen.anomalies.deformation import DEFORMATION
@@ -23,17 +23,19 @@ from synthgen.anomalies.structural import STRUCTURAL
 from synthgen.anomalies.zone import ZONE
 from synthgen.errors import UsageError, suggest
 
-_SURFACE = (CRACK, CORROSION, DEFORMATION, SPOT, SCRATCH, SCUFF, STAIN, CONTAMINATION, DENT, BREAK, ZONE)
-
-SURFACE_TYPES: dict[str, AnomalyType] = {kind.name: kind for kind in _SURFACE}
+_SURFACE: tuple[AnyAnomalyType, ...] = (
+    CRACK, CORROSION, DEFORMATION, SPOT, SCRATCH, SCUFF, STAIN, CONTAMINATION, DENT, BREAK, ZONE,
+)  # fmt: skip
+SURFACE_TYPES: dict[str, AnyAnomalyType] = {kind.name: kind for kind in _SURFACE}
 """Those that need nothing but a normal image."""
 
-_OWN = SURFACE_TYPES | {kind.name: kind for kind in (LOGICAL, STRUCTURAL)}
+_EDGES: tuple[AnyAnomalyType, ...] = (LOGICAL, STRUCTURAL)
+_BUILT_IN = SURFACE_TYPES | {kind.name: kind for kind in _EDGES}
 GROUP = "synthgen.anomalies"
 """The entry points that bring types."""
 
 
-def plug_ins(known: Mapping[str, AnomalyType]) -> dict[str, AnomalyType]:
+def plug_ins(known: Mapping[str, AnyAnomalyType]) -> dict[str, AnyAnomalyType]:
     """The types that installed packages bring.
 
     Args:
@@ -42,7 +44,7 @@ def plug_ins(known: Mapping[str, AnomalyType]) -> dict[str, AnomalyType]:
     Raises:
         UsageError: one of them cannot be used, or is called like another.
     """
-    found: dict[str, AnomalyType] = {}
+    brought: dict[str, AnyAnomalyType] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
         package = entry.dist.name if entry.dist else entry.value
         way_out = f"Mend or uninstall {package}."
@@ -54,13 +56,13 @@ def plug_ins(known: Mapping[str, AnomalyType]) -> dict[str, AnomalyType]:
             ) from error
         if not isinstance(kind, AnomalyType):
             raise UsageError(f"{entry.value} of {package} is no AnomalyType. {way_out}")
-        if kind.name in known or kind.name in found:
+        if kind.name in known or kind.name in brought:
             raise UsageError(f"{package}: there is an anomaly type {kind.name} already. {way_out}")
-        found[kind.name] = kind
-    return found
+        brought[kind.name] = kind
+    return brought
 
 
-TYPES: dict[str, AnomalyType] = _OWN | plug_ins(_OWN)
+TYPES: dict[str, AnyAnomalyType] = _BUILT_IN | plug_ins(_BUILT_IN)
 """All: `logical` and `structural` edit edges, and need a trained generator; those of other packages come last."""
 
 ALIASES = {"tps": "deformation", "fl": "crack", "pl": "corrosion", "pw": "deformation"}

@@ -2,6 +2,9 @@
 
 The groove shows bare material (brighter on most), or a shadow (darker); its wall towards the light is dark, the other one
 bright. Where the tip presses less the groove fades or skips. Lines that were drawn at once run nearly parallel.
+
+Numbers: looked at, chosen by eye on real images. What the type teaches a detector as a whole is measured in BENCHMARKS.md,
+"Worth".
 """
 
 from dataclasses import dataclass
@@ -10,8 +13,7 @@ import cv2
 import numpy as np
 
 from synthgen.anomalies.contract import AnomalyType, CountRange, PositiveRange, Range, RelativeRange, Share, TypeSettings
-from synthgen.painting.appearance import Coat, draw_light, draw_tint, lit, paint, signed_contrast, soften
-from synthgen.painting.blending import finish
+from synthgen.painting.appearance import Coat, coated, draw_light, draw_tint, lit, signed_contrast, soften
 from synthgen.painting.draws import log_uniform, seed, uniform
 from synthgen.painting.rendered import NOTHING, Rendered
 from synthgen.painting.shapes import Points, box_around, filled, ribbon
@@ -113,17 +115,15 @@ def render_one(surface: Surface, params: ScratchParams) -> Rendered:
     if not outlines:
         return NOTHING
     box = box_around(np.concatenate(outlines), 5, surface.foreground.shape)
-    y0, x0, y1, x1 = box
-    if not y1:
+    if not box[2]:
         return NOTHING
-    fg = surface.foreground[y0:y1, x0:x1]
     cover = soften(surface, filled(outlines, box))
     light = None
     if params.lip:
         wide = np.asarray(cv2.GaussianBlur(cover, (0, 0), 1.2), np.float32)
         light = np.float32(params.lip) * np.clip(3 * lit(-wide, params.light), -1, 1)
     coat = Coat(cover, params.contrast, params.tint, params.keep, 9 * surface.scale, light)
-    return finish(surface.pixels, box, paint(surface, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+    return coated(surface, box, coat, params.noise_seed)
 
 
 def _strokes(
@@ -150,4 +150,13 @@ def _strokes(
     return [ribbon(middle[piece], half[piece]) for piece in pieces if len(middle[piece]) > 2]
 
 
-SCRATCH = AnomalyType("scratch", 3, ScratchSettings, STRENGTHS, ScratchParams, draw, render_one, smallest_contrast=5.0)
+SCRATCH = AnomalyType(
+    name="scratch",
+    version=3,
+    settings=ScratchSettings,
+    strengths=STRENGTHS,
+    params=ScratchParams,
+    draw=draw,
+    render_one=render_one,
+    smallest_contrast=5.0,
+)

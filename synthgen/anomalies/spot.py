@@ -4,6 +4,9 @@
 - `blowhole`: a gas bubble cut open; too deep for light, with a sharp, nearly round rim.
 - `bump`: material stands out; its side towards the light is bright, the other dark, and the surface's colour stays.
 - `speck`: flat, of another brightness or colour: an inclusion, a splash, a missing bit of coating.
+
+Numbers: looked at, chosen by eye on real images. What the type teaches a detector as a whole is measured in BENCHMARKS.md,
+"Worth".
 """
 
 from dataclasses import dataclass
@@ -11,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthgen.anomalies.contract import AnomalyType, CountRange, PositiveRange, RelativeRange, Share, TypeSettings
-from synthgen.painting.appearance import Coat, draw_light, draw_tint, lit, paint, signed_contrast
-from synthgen.painting.blending import clip_box, finish
+from synthgen.painting.appearance import Coat, coated, draw_light, draw_tint, lit, signed_contrast
+from synthgen.painting.blending import clip_box
 from synthgen.painting.draws import angle, log_uniform, seed, uniform, weighted_choice
 from synthgen.painting.rendered import NOTHING, Rendered
 from synthgen.painting.shapes import coverage, ellipse_distance
@@ -135,9 +138,17 @@ def render_one(surface: Surface, params: SpotParams) -> Rendered:
         light = np.float32(params.relief) * slope / max(float(np.abs(slope).max()), 1e-6)
         if params.variant == "bump":
             change *= np.float32(0.35)  # the surface is the same, only nearer
-    fg = surface.foreground[y0:y1, x0:x1]
     coat = Coat(cover, change, params.tint, params.keep, 7 * surface.scale, light)
-    return finish(surface.pixels, box, paint(surface, box, coat, params.noise_seed), (cover >= 0.5).astype(np.uint8) & fg, fg)
+    return coated(surface, box, coat, params.noise_seed)
 
 
-SPOT = AnomalyType("spot", 3, SpotSettings, STRENGTHS, SpotParams, draw, render_one, smallest_contrast=5.0)
+SPOT = AnomalyType(
+    name="spot",
+    version=3,
+    settings=SpotSettings,
+    strengths=STRENGTHS,
+    params=SpotParams,
+    draw=draw,
+    render_one=render_one,
+    smallest_contrast=5.0,
+)

@@ -4,6 +4,9 @@
 - `smear`: a swipe of marker, grease or paint; streaks along it, thinner towards its end.
 - `bloom`: oxidation, moisture or bleeding from below; no edge at all.
 - `print`: opaque ink or paint with a sharp edge.
+
+Numbers: looked at, chosen by eye on real images. What the type teaches a detector as a whole is measured in BENCHMARKS.md,
+"Worth".
 """
 
 from dataclasses import dataclass
@@ -11,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthgen.anomalies.contract import AnomalyType, CountRange, PositiveRange, RelativeRange, Share, TypeSettings
-from synthgen.painting.appearance import Coat, draw_tint, paint, signed_contrast
-from synthgen.painting.blending import clip_box, finish
+from synthgen.painting.appearance import Coat, coated, draw_tint, signed_contrast
+from synthgen.painting.blending import clip_box
 from synthgen.painting.draws import log_uniform, seed, uniform, weighted_choice
 from synthgen.painting.rendered import NOTHING, Rendered
 from synthgen.painting.shapes import Field, blotch_noise, coverage, ellipse_distance, streaks
@@ -82,7 +85,7 @@ def draw(rng: np.random.Generator, surface: Surface, settings: StainSettings) ->
         drops.append((y + away * np.sin(around), x + away * np.cos(around),
                       size * np.sqrt(elongation), max(size / np.sqrt(elongation), 1.5)))  # fmt: skip
     contrast = signed_contrast(
-        rng, surface, (y, x), settings.contrast_range, settings.bright_share, min(radius, 40 * scale), 1.8
+        rng, surface, (y, x), settings.contrast_range, settings.bright_share, min(radius, 40 * scale), over_texture=1.8
     )
     return StainParams(
         style=settings.style,
@@ -116,11 +119,9 @@ def render_one(surface: Surface, params: StainParams) -> Rendered:
     depth += np.float32(params.ragged) * noise
     edge = max(params.rim, 1.2 * surface.softness / min(across, along))
     cover = coverage(depth, edge) * np.float32(params.opacity)
-    fg = surface.foreground[y0:y1, x0:x1]
-    body = (cover >= 0.5 * params.opacity).astype(np.uint8) & fg
     change = np.float32(params.contrast) * _thickness(rng, params, box, depth, noise)
     coat = Coat(cover, change, params.tint, params.keep, 9 * surface.scale)
-    return finish(surface.pixels, box, paint(surface, box, coat, params.noise_seed), body, fg)
+    return coated(surface, box, coat, params.noise_seed, body=cover >= 0.5 * params.opacity)
 
 
 def _thickness(
@@ -135,4 +136,14 @@ def _thickness(
     return np.asarray(np.clip(1 + 0.15 * noise, 0.4, 1.6), np.float32)
 
 
-STAIN = AnomalyType("stain", 3, StainSettings, STRENGTHS, StainParams, draw, render_one, 0.25, 5.0)
+STAIN = AnomalyType(
+    name="stain",
+    version=3,
+    settings=StainSettings,
+    strengths=STRENGTHS,
+    params=StainParams,
+    draw=draw,
+    render_one=render_one,
+    largest_share=0.25,
+    smallest_contrast=5.0,
+)

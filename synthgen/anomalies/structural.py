@@ -1,6 +1,8 @@
 """Structural anomalies: something is broken, smeared or foreign in a place of any shape (LogicAL, arbitrary regions).
 
 The edges within some random shapes are edited, and a network draws the picture anew; see `edge_edit`.
+
+Numbers: LogicAL gives none for its edits. These are looked at: chosen by eye on what a generator draws of them.
 """
 
 from typing import Annotated
@@ -10,7 +12,7 @@ from pydantic import AfterValidator
 
 from synthgen.anomalies.contract import AnomalyType, CountRange
 from synthgen.anomalies.edge_edit import EdgeParams, EdgeSettings, Weights, draw_with, render, render_one
-from synthgen.edges.editing import Odds
+from synthgen.edges.editing import EditWeights
 from synthgen.painting.surface import Surface
 
 _MOST_SHAPES = 20
@@ -22,7 +24,7 @@ def _shares(value: tuple[float, float]) -> tuple[float, float]:
     return value
 
 
-def _some(value: tuple[int, int]) -> tuple[int, int]:
+def _possible(value: tuple[int, int]) -> tuple[int, int]:
     if value[1] > _MOST_SHAPES:
         raise ValueError(f"at most {_MOST_SHAPES} shapes are possible")
     return value
@@ -37,7 +39,7 @@ class StructuralSettings(EdgeSettings):
     """
 
     operations: Weights = (0.15, 0.5, 0.35)
-    shape_count_range: Annotated[CountRange, AfterValidator(_some)] = (3, 3)
+    shape_count_range: Annotated[CountRange, AfterValidator(_possible)] = (3, 3)
     shape_area_range: Annotated[tuple[float, float], AfterValidator(_shares)] = (0.005, 0.06)
 
 
@@ -52,9 +54,21 @@ def draw(rng: np.random.Generator, surface: Surface, settings: StructuralSetting
     """Parameters of one edit of shapes on this surface."""
     low, high = settings.shape_count_range
     count = int(rng.integers(low, high + 1))
-    return draw_with(rng, surface, settings, Odds(settings.weights, shapes=count, shape_area=settings.shape_area_range), False)
+    return draw_with(
+        rng, surface, settings, EditWeights(settings.weights, shapes=count, shape_area=settings.shape_area_range), False
+    )
 
 
 STRUCTURAL = AnomalyType(
-    "structural", 1, StructuralSettings, STRENGTHS, EdgeParams, draw, render_one, 0.5, 0.0, render, edits_edges=True
+    name="structural",
+    version=1,
+    settings=StructuralSettings,
+    strengths=STRENGTHS,
+    params=EdgeParams,
+    draw=draw,
+    render_one=render_one,
+    largest_share=0.5,
+    smallest_contrast=0.0,
+    render_many=render,
+    edits_edges=True,
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from synthgen.builder.backends import Opener, is_death, open_loky, usable_cores
-from synthgen.builder.folder import OutputFolder, Part, ShardReport
+from synthgen.builder.folder import Failures, OutputFolder, Part, ShardReport, count_failures
 from synthgen.builder.task import ShardTask, build_shard, progress_path
 from synthgen.errors import StorageError, SynthgenError
 from synthgen.files import check_space
@@ -65,6 +65,11 @@ class BuildResult:
     def unreadable(self) -> int:
         """Samples that are absent because their normal image could not be read."""
         return self.planned - self.made - self.rejected
+
+    @property
+    def failures(self) -> dict[str, Failures]:
+        """By type, of the types that raised an exception in some draw."""
+        return count_failures(self.reports)
 
 
 class InterruptedBuildError(SynthgenError):
@@ -148,11 +153,12 @@ class _Run:
         """
         whole = self._plan.recipe.share == 1
         needed = {source for shard in shards for source in shard.sources}
-        stages = {self._plan.stage(shard.dataset, shard.category) for shard in shards}
+        all_edges = {self._plan.category_edges(shard.dataset, shard.category) for shard in shards}
+        with_sources = [edges for edges in all_edges if edges is not None and edges.sources]
         batches = [
-            (stage, sources[start : start + _WARMED_AT_ONCE])
-            for stage in sorted((stage for stage in stages if stage and stage.sources), key=lambda one: one.sources[0].category)
-            for sources in [tuple(one for one in stage.sources if whole or one in needed)]
+            (category_edges, sources[start : start + _WARMED_AT_ONCE])
+            for category_edges in sorted(with_sources, key=lambda edges: edges.sources[0].category)
+            for sources in [tuple(source for source in category_edges.sources if whole or source in needed)]
             for start in range(0, len(sources), _WARMED_AT_ONCE)
         ]
         if not batches:
@@ -161,7 +167,7 @@ class _Run:
         each = _MOST_SAMS if self._plan.edges is not None and self._plan.edges.sam is not None else jobs
         with self._open(min(jobs, len(batches), each)) as workers:
             try:
-                waiting = {workers.submit(stage.warm, sources) for stage, sources in batches}
+                waiting = {workers.submit(category_edges.warm, sources) for category_edges, sources in batches}
             except Exception as error:
                 if is_death(error):
                     return
@@ -179,7 +185,7 @@ class _Run:
 
     def make(self, shards: list[PlannedShard], jobs: int) -> dict[str, ShardReport]:
         """Make all of them, and return their reports by name."""
-        self._tell(0)
+        self._report_progress(0)
         left = list(reversed(shards))
         while left:
             suspects = self._run_pool(left, min(jobs, len(left)))
@@ -211,7 +217,7 @@ class _Run:
                 if dead and workers.falls_together:
                     return list(running.values())
                 suspects += [running.pop(future) for future in dead]
-                self._tell(sum(self._position(shard) for shard in running.values()))
+                self._report_progress(sum(self._position(shard) for shard in running.values()))
         return suspects
 
     def _run_alone(self, shard: PlannedShard) -> None:
@@ -227,7 +233,7 @@ class _Run:
                 future = workers.submit(build_shard, replace(self._task(shard, killers), careful=True))
                 while not wait([future], timeout=_POLL_SECONDS).done:
                     workers.check()
-                    self._tell(self._position(shard))
+                    self._report_progress(self._position(shard))
                 workers.check()
                 if not is_death(future.exception()):
                     report = future.result()
@@ -251,9 +257,9 @@ class _Run:
         self._folder.append(report)
         self._reports[shard.name] = report
         self._samples += len(shard)
-        self._tell(0)
+        self._report_progress(0)
 
-    def _tell(self, unfinished: int) -> None:
+    def _report_progress(self, unfinished: int) -> None:
         """Report progress; a shard between its last sample and its report must not make it go back."""
         self._told = max(self._told, self._samples + unfinished)
         self._on_samples(self._told)
@@ -265,7 +271,7 @@ class _Run:
             shard=shard,
             recipe=self._plan.recipe,
             method=self._methods[shard.dataset, shard.category],
-            stage=self._plan.stage(shard.dataset, shard.category),
+            category_edges=self._plan.category_edges(shard.dataset, shard.category),
             refinement=self._plan.refinement,
             config_json=self._plan.config_json,
             licence=self._licences[shard.dataset],
@@ -301,8 +307,8 @@ def _interruptible() -> Iterator[None]:
         return
 
     def stop(number: int, _: FrameType | None) -> None:
-        for one in before:  # a second Ctrl-C must not leave the workers behind
-            signal.signal(one, signal.SIG_IGN)
+        for handled in before:  # a second Ctrl-C must not leave the workers behind
+            signal.signal(handled, signal.SIG_IGN)
         raise InterruptedBuildError(number)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}

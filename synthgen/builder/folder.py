@@ -42,6 +42,7 @@ class ShardReport:
         shard: the file.
         made: accepted samples by type.
         redrawn: draws that were refused, by type and reason.
+        failed: draws in which a type raised an exception, by type: how many, and the first message.
         rejected: [sample id, reason] of samples without an accepted draw.
         unreadable: [source, reason] of normal images that could not be read.
         warnings: what a person should know about single images.
@@ -53,12 +54,53 @@ class ShardReport:
     rejected: list[tuple[str, str]] = field(default_factory=list)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    failed: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "ShardReport":
         """A report from what `asdict` gave, after a trip through JSON."""
         pairs = {name: [(first, second) for first, second in values[name]] for name in ("rejected", "unreadable")}
-        return cls(**values | {"shard": ShardInfo(**values["shard"])} | pairs)
+        failed = {name: (count, first) for name, (count, first) in values.get("failed", {}).items()}
+        return cls(**values | {"shard": ShardInfo(**values["shard"]), "failed": failed} | pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What of a type's draws failed: it raised an exception, which is a bug of the type.
+
+    Attributes:
+        count: how many.
+        draws: of how many.
+        first: the first message, with the exception's name.
+    """
+
+    count: int
+    draws: int
+    first: str
+
+    @property
+    def share(self) -> float:
+        """Of the draws, 0..1."""
+        return self.count / self.draws
+
+    def sentence(self, kind: str) -> str:
+        """For people, about a type of this name."""
+        return f"{kind}: {self.count} of {self.draws} draws failed ({100 * self.share:.2g} %), the first with {self.first}"
+
+
+def count_failures(reports: Iterable[ShardReport]) -> dict[str, Failures]:
+    """The failures of each type that had some; every draw was accepted, refused, or failed."""
+    draws: Counter[str] = Counter()
+    failed: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for report in reports:
+        draws.update(report.made)
+        draws.update({name: sum(reasons.values()) for name, reasons in report.redrawn.items()})
+        for name, (count, message) in report.failed.items():
+            draws[name] += count
+            failed[name] += count
+            first.setdefault(name, message)
+    return {name: Failures(failed[name], draws[name], first[name]) for name in sorted(failed)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +169,10 @@ class OutputFolder:
             self._lock(".lock", fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         self._lock(".lock", fcntl.LOCK_SH | fcntl.LOCK_NB)
-        own = f".lock{self._suffix}"
-        self._lock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = f".lock{self._suffix}"
+        self._lock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for other in sorted(path.name for path in self.path.glob(".lock-*-*")):
-            if other != own and self._part.meets(Part(*map(int, other.split("-")[1:]))):
+            if other != ours and self._part.meets(Part(*map(int, other.split("-")[1:]))):
                 self._lock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def _lock(self, name: str, kind: int) -> None:
@@ -275,6 +317,7 @@ def manifest(plan: Plan, reports: list[ShardReport]) -> dict[str, Any]:
         made.setdefault(place, Counter()).update(report.made)
         for name, reasons in report.redrawn.items():
             redrawn.setdefault(place, {}).setdefault(name, Counter()).update(reasons)
+    failed = {"failed": {name: asdict(failures) for name, failures in count_failures(reports).items()}}
     return {
         "format": "synthgen-dataset",
         "format_version": 1,
@@ -289,7 +332,7 @@ def manifest(plan: Plan, reports: list[ShardReport]) -> dict[str, Any]:
         "rejected": [list(pair) for report in reports for pair in report.rejected],
         "unreadable": [list(pair) for report in reports for pair in report.unreadable],
         "shards": [asdict(report.shard) for report in reports],
-    }
+    } | (failed if failed["failed"] else {})
 
 
 def read_journal(folder: Path) -> dict[str, ShardReport]:
@@ -307,11 +350,11 @@ def read_journal(folder: Path) -> dict[str, ShardReport]:
 
 def read_quarantine(folder: Path) -> dict[str, str]:
     """What a folder's builds left out, with the reason."""
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for path in (folder / QUARANTINE, *_parts(folder / QUARANTINE)):
         if path.exists():
-            found |= {str(key): str(value) for key, value in read_record(path).items()}
-    return found
+            reasons |= {str(key): str(value) for key, value in read_record(path).items()}
+    return reasons
 
 
 def _parts_name(path: Path, suffix: str) -> Path:

@@ -28,12 +28,12 @@ from synthgen.refine.refiner import NO_NETWORKS, RefinementTools, refiner
 from synthgen.samples import Sample, SampleSpec
 from synthgen.shards import ShardHeader, ShardWriter
 from synthgen.shards.layout import EXTRAS
-from synthgen.synthesis import Job, PreparedNormal, Refused, make_samples, prepare, untouched
+from synthgen.synthesis import Job, PreparedNormal, Tally, make_samples, prepare, untouched
 
 _MOST_TOGETHER = 64  # samples of 2 MB at 512 pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardTask:
     """All that a worker needs to make one shard.
 
@@ -44,7 +44,7 @@ class ShardTask:
         method: how the foreground of its category is found.
         config_json, licence: what the shard says about itself.
         quarantined: samples to leave out, by id, and normal images, by `dataset/category/stem`, with the reason.
-        stage: what its edge edits work with; None where there are none.
+        category_edges: what its edge edits work with; None where there are none.
         refinement: the networks that refine its samples, where the recipe asks for them.
         careful: whether to make samples one by one, so that it is known which one kills the worker.
     """
@@ -56,7 +56,7 @@ class ShardTask:
     config_json: str
     licence: str
     quarantined: Mapping[str, str]
-    stage: CategoryEdges | None = None
+    category_edges: CategoryEdges | None = None
     refinement: RefinementTools = NO_NETWORKS
     careful: bool = False
 
@@ -94,10 +94,10 @@ class _Waiting(NamedTuple):
 
 def _batches(waiting: list[_Waiting], refines: bool) -> Iterator[list[_Waiting]]:
     """The samples, in order: one by one, but neighbours that are rendered or refined in batches together."""
-    for together, some in groupby(waiting, lambda one: refines or TYPES[one.spec.type].render_many is not None):
-        these = list(some)
+    for together, neighbours in groupby(waiting, lambda sample: refines or TYPES[sample.spec.type].render_many is not None):
+        group = list(neighbours)
         size = _MOST_TOGETHER if together else 1
-        yield from (these[start : start + size] for start in range(0, len(these), size))
+        yield from (group[start : start + size] for start in range(0, len(group), size))
 
 
 class _Builder:
@@ -105,12 +105,13 @@ class _Builder:
 
     def __init__(self, task: ShardTask) -> None:
         self._task = task
-        self._stage = task.stage.without(task.quarantined) if task.stage is not None else None
+        edges = task.category_edges
+        self._category_edges = edges.without(task.quarantined) if edges is not None else None
         self._settings: dict[str, TypeSettings] = {name: task.recipe.settings(name) for name in task.recipe.types}
         self._refiner = refiner(task.recipe.refine, task.refinement, task.shard.dataset, task.recipe.size)
         self._done = 0
         self._made: Counter[str] = Counter()
-        self._redrawn: Refused = {}
+        self._tally = Tally()
         self._rejected: list[tuple[str, str]] = []
         self._unreadable: list[tuple[str, str]] = []
         self._warnings: list[str] = []
@@ -139,14 +140,21 @@ class _Builder:
                 self._add_sources(writer, sources)
             self._note("")  # whatever kills from here on, it is no sample
             info = writer.finish()
-        redrawn = {name: dict(reasons) for name, reasons in self._redrawn.items() if reasons}
-        return ShardReport(info, dict(self._made), redrawn, self._rejected, self._unreadable, self._warnings)
+        return ShardReport(
+            shard=info,
+            made=dict(self._made),
+            redrawn={name: dict(reasons) for name, reasons in self._tally.refused.items()},
+            rejected=self._rejected,
+            unreadable=self._unreadable,
+            warnings=self._warnings,
+            failed=dict(self._tally.failed),
+        )
 
     def _extras(self) -> tuple[str, ...]:
         """What the shard keeps of edge edits besides image and mask."""
-        edits = [own for own in self._settings.values() if isinstance(own, EdgeSettings)]
-        whole, kept = any(own.mode == "paper" for own in edits), any(own.keep_difference for own in edits)
-        return tuple(name for name, wanted in zip(EXTRAS, (whole, kept), strict=True) if wanted)
+        edits = [settings for settings in self._settings.values() if isinstance(settings, EdgeSettings)]
+        whole, kept = any(settings.mode == "paper" for settings in edits), any(settings.keep_difference for settings in edits)
+        return tuple(name for name, is_there in zip(EXTRAS, (whole, kept), strict=True) if is_there)
 
     def _groups(self) -> Iterator[Sequence[NormalSource]]:
         """Normal images whose samples are made together: several where they fill a GPU, as long as they fit into memory."""
@@ -174,9 +182,9 @@ class _Builder:
                 writer.add_normal(prepared.normal)
             waiting += [_Waiting(spec, prepared) for spec in specs]
         row, last = -1, None
-        for one, sample in self._samples(waiting, len(sources) > 1):
-            if one.prepared is not last:  # each normal image right before its samples, however many are made together
-                row, last = writer.add_normal(one.prepared.normal), one.prepared
+        for job, sample in self._samples(waiting, len(sources) > 1):
+            if job.prepared is not last:  # each normal image right before its samples, however many are made together
+                row, last = writer.add_normal(job.prepared.normal), job.prepared
             writer.add_sample(sample, row)
             self._count(sample)
 
@@ -185,8 +193,9 @@ class _Builder:
         if together:
             yield from zip(waiting, self._make(waiting) if waiting else [], strict=True)
             return
-        for some in [[one] for one in waiting] if self._task.careful else _batches(waiting, self._refiner is not None):
-            yield from zip(some, self._make(some), strict=True)
+        alone = ([sample] for sample in waiting)
+        for batch in alone if self._task.careful else _batches(waiting, self._refiner is not None):
+            yield from zip(batch, self._make(batch), strict=True)
 
     def _prepare(self, source: NormalSource) -> PreparedNormal:
         """The prepared normal image; an InputDataError if reading it has killed workers before."""
@@ -194,17 +203,17 @@ class _Builder:
         self._note(name)
         if name in self._task.quarantined:
             raise InputDataError(f"{source.source}: {self._task.quarantined[name]}")
-        return prepare(source, self._task.recipe, self._task.method, self._stage)
+        return prepare(source, self._task.recipe, self._task.method, self._category_edges)
 
-    def _make(self, some: "list[_Waiting]") -> list[Sample]:
+    def _make(self, waiting: "list[_Waiting]") -> list[Sample]:
         """The samples; the untouched normal image for those that have killed workers before."""
-        self._note(some[0].spec.sample_id)
+        self._note(waiting[0].spec.sample_id)
         barred = self._task.quarantined
-        jobs = [Job(one.spec, one.prepared, self._settings[one.spec.type]) for one in some if one.spec.sample_id not in barred]
-        made = iter(make_samples(jobs, self._task.recipe.seed, self._redrawn, self._refiner))
+        jobs = [Job(spec, prepared, self._settings[spec.type]) for spec, prepared in waiting if spec.sample_id not in barred]
+        made = iter(make_samples(jobs, self._task.recipe.seed, self._tally, self._refiner))
         return [
-            untouched(one.spec, one.prepared.normal, barred[one.spec.sample_id]) if one.spec.sample_id in barred else next(made)
-            for one in some
+            untouched(spec, prepared.normal, barred[spec.sample_id]) if spec.sample_id in barred else next(made)
+            for spec, prepared in waiting
         ]
 
     def _count(self, sample: Sample) -> None:

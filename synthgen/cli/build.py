@@ -2,6 +2,8 @@
 
 import shlex
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from synthgen.plan import Plan
 
 _SHOWN_WARNINGS = 5
+_MOST_FAILED = 0.01  # share of a type's draws that may fail before a build ends with an error
 
 
 @with_options
@@ -145,15 +148,32 @@ def _tell_result(messages: "Console", result: "BuildResult") -> None:
             messages.print(f"not used: {source}: {reason}", markup=False)
     for sample, reason in result.quarantined.items():
         messages.print(f"left out: {sample}: {reason}", markup=False)
+    for name, failures in result.failures.items():
+        messages.print(f"a bug of a type: {failures.sentence(name)}", markup=False)
     before = f" ({result.already} of them by an earlier run)" if result.already else ""
     shards = f"{len(result.reports)} shard{'s' if len(result.reports) != 1 else ''}"
     messages.print(f"{result.folder}: {result.made} samples in {shards}{before}; {result.rejected} rejected", markup=False)
 
 
 def _judge(planned: "Plan", result: "BuildResult") -> None:
-    """Raise a PartialBuildError if too much is missing."""
-    from collections import Counter
+    """Raise a PartialBuildError if a type fails too often, or too much is missing."""
+    if texts := [*_broken_types(result), *_missing_samples(planned, result)]:
+        raise PartialBuildError("\n".join(texts))
 
+
+def _broken_types(result: "BuildResult") -> Iterator[str]:
+    """What to say of types whose draws fail too often."""
+    broken = [failures.sentence(name) for name, failures in result.failures.items() if failures.share > _MOST_FAILED]
+    if broken:
+        lines = "\n".join(broken)
+        yield (
+            f"{lines}\nMore than {_MOST_FAILED:.0%}: that is a bug of the type. Report it to whoever wrote it, or "
+            "leave the type out (--types, or the recipe). The samples that were made are complete and can be used."
+        )
+
+
+def _missing_samples(planned: "Plan", result: "BuildResult") -> Iterator[str]:
+    """What to say where more samples are missing than is allowed."""
     missing = result.planned - result.made
     if missing <= planned.recipe.max_rejected * result.planned:
         return
@@ -164,7 +184,7 @@ def _judge(planned: "Plan", result: "BuildResult") -> None:
     advice = "Try --strength strong for faint surfaces, another --foreground, "
     if planned.edges is not None:
         advice = "`synthgen view --steps` shows what the generator draws; train it longer, "
-    raise PartialBuildError(
+    yield (
         f"{missing} of {result.planned} samples could not be made, more than "
         f"--max-rejected {planned.recipe.max_rejected}:{lines}\n"
         f"The others are complete and can be used. {advice}or allow more with --max-rejected."
@@ -172,6 +192,8 @@ def _judge(planned: "Plan", result: "BuildResult") -> None:
 
 
 def _result_json(result: "BuildResult") -> dict[str, Any]:
+    from dataclasses import asdict
+
     return {
         "folder": str(result.folder),
         "planned": result.planned,
@@ -180,5 +202,6 @@ def _result_json(result: "BuildResult") -> dict[str, Any]:
         "rejected": result.rejected,
         "unreadable": result.unreadable,
         "quarantined": result.quarantined,
+        "failed": {name: asdict(failures) for name, failures in result.failures.items()},
         "shards": len(result.reports),
     }

@@ -59,15 +59,15 @@ def doctor(
 
       synthgen doctor --out /data/sets
     """
-    findings = [*_versions(), *_machine(), *_gpu(), *_weights(), *_datasets(), *_folder(out), *_cache()]
+    checks = [*_versions(), *_machine(), *_gpu(), *_weights(), *_datasets(), *_folder(out), *_cache()]
     if json:
-        print_json([asdict(one) for one in findings])
+        print_json([asdict(check) for check in checks])
     else:
-        width = max(len(one.what) for one in findings)
-        for one in findings:
-            mark = {"ok": "ok     ", "note": "note   ", "warning": "WARNING"}[one.state]
-            typer.echo(f"{mark}  {one.what:{width}}  {one.told}")
-    if any(one.state == "warning" for one in findings):
+        width = max(len(check.what) for check in checks)
+        for check in checks:
+            mark = {"ok": "ok     ", "note": "note   ", "warning": "WARNING"}[check.state]
+            typer.echo(f"{mark}  {check.what:{width}}  {check.told}")
+    if any(check.state == "warning" for check in checks):
         raise InputDataError("something is amiss: see the lines with WARNING.")
     console().print("all is well")
 
@@ -75,15 +75,15 @@ def doctor(
 def _versions() -> list[Check]:
     from synthgen import __version__
 
-    found = [Check("synthgen", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")]
+    checks = [Check("synthgen", "ok", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")]
     for name in _PACKAGES:
         try:
-            found.append(Check(name, "ok", importlib.metadata.version(name)))
+            checks.append(Check(name, "ok", importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
             extra = _EXTRAS.get(name)
             way = f"not installed: pip install 'synthgen[{extra.split(',')[0]}]' brings it" if extra else "not installed"
-            found.append(Check(name, "note" if extra else "warning", way))
-    return found
+            checks.append(Check(name, "note" if extra else "warning", way))
+    return checks
 
 
 def _machine() -> list[Check]:
@@ -99,35 +99,36 @@ def _gpu() -> list[Check]:
 
     if not torch.cuda.is_available():
         return [Check("GPU", "note", "none that PyTorch can use: trainings run on the CPU, slowly")]
-    found = []
+    checks = []
     for number in range(torch.cuda.device_count()):
         facts = torch.cuda.get_device_properties(number)
         try:
             torch.zeros(1024, device=f"cuda:{number}").sum().item()
-            found.append(Check(f"GPU {number}", "ok", f"{facts.name}, {facts.total_memory / 1e9:.0f} GB"))
+            checks.append(Check(f"GPU {number}", "ok", f"{facts.name}, {facts.total_memory / 1e9:.0f} GB"))
         except RuntimeError as error:
-            found.append(Check(f"GPU {number}", "warning", f"{facts.name} fails: {str(error).splitlines()[0]}"))
-    return found
+            checks.append(Check(f"GPU {number}", "warning", f"{facts.name} fails: {str(error).splitlines()[0]}"))
+    return checks
 
 
 def _weights() -> list[Check]:
-    found = []
+    checks = []
     if find_spec("torch") is not None:
         import torch
 
         from detectors.data.backbones import BACKBONES
 
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        for one in BACKBONES.values():
-            there = (folder / one.file).is_file()
-            told = str(folder / one.file) if there else f"not in {folder}: fetched when needed, or --weights backbone=FILE"
-            found.append(Check(f"backbone {one.name}", "ok" if there else "note", told))
+        for backbone in BACKBONES.values():
+            path = folder / backbone.file
+            is_there = path.is_file()
+            text = str(path) if is_there else f"not in {folder}: fetched when needed, or --weights backbone=FILE"
+            checks.append(Check(f"backbone {backbone.name}", "ok" if is_there else "note", text))
     sam = os.environ.get("SYNTHGEN_SAM")
     if sam and not Path(sam).is_file():
-        found.append(Check("SAM", "warning", f"$SYNTHGEN_SAM names {sam}, which is no file"))
+        checks.append(Check("SAM", "warning", f"$SYNTHGEN_SAM names {sam}, which is no file"))
     elif sam:
-        found.append(Check("SAM", "ok", sam))
-    return found
+        checks.append(Check("SAM", "ok", sam))
+    return checks
 
 
 def _datasets() -> list[Check]:
@@ -138,17 +139,17 @@ def _datasets() -> list[Check]:
         return [Check("datasets", "note", "$SYNTHGEN_DATA is not set: give --root")]
     if not Path(root).is_dir():
         return [Check("datasets", "warning", f"$SYNTHGEN_DATA names {root}, which is no folder")]
-    found = []
+    checks = []
     for name in dataset_names():
         if not (Path(root) / name).is_dir():
             continue
         try:
             categories = scan(name, None).categories
-            images = sum(len(one.used) for one in categories)
-            found.append(Check(f"dataset {name}", "ok", f"{len(categories)} categories, {images} normal images"))
+            images = sum(len(category.used) for category in categories)
+            checks.append(Check(f"dataset {name}", "ok", f"{len(categories)} categories, {images} normal images"))
         except SynthgenError as error:
-            found.append(Check(f"dataset {name}", "warning", str(error).splitlines()[0]))
-    return found or [
+            checks.append(Check(f"dataset {name}", "warning", str(error).splitlines()[0]))
+    return checks or [
         Check("datasets", "note", f"none in {root}: folders there are called {', '.join(dataset_names()[:4])}, ...")
     ]
 
@@ -181,5 +182,5 @@ def _cache() -> list[Check]:
         with tempfile.TemporaryFile(dir=folder):
             return [Check("cache", "ok", str(folder))]
     except OSError as error:
-        told = f"{folder} cannot be written ({error.strerror or error}): what could be kept is worked out again"
-        return [Check("cache", "note", told)]
+        text = f"{folder} cannot be written ({error.strerror or error}): what could be kept is worked out again"
+        return [Check("cache", "note", text)]

@@ -60,16 +60,16 @@ def status(folder: Folder, json: Json = False) -> None:
     """
     from synthgen.report.summary import status as find
 
-    found = find(folder)
+    progress = find(folder)
     if json:
-        print_json(found)
+        print_json(progress)
         return
-    shards, samples = found["shards"], found["samples"]
-    typer.echo(f"{found['state']}: {samples[0]} of {samples[1]} samples, {shards[0]} of {shards[1]} shards")
-    typer.echo(f"rejected: {found['rejected']}, unreadable normal images: {len(found['unreadable'])}")
-    for sample, reason in found["quarantined"].items():
+    shards, samples = progress["shards"], progress["samples"]
+    typer.echo(f"{progress['state']}: {samples[0]} of {samples[1]} samples, {shards[0]} of {shards[1]} shards")
+    typer.echo(f"rejected: {progress['rejected']}, unreadable normal images: {len(progress['unreadable'])}")
+    for sample, reason in progress["quarantined"].items():
         typer.echo(f"left out: {sample}: {reason}")
-    if found["state"] == "unfinished":
+    if progress["state"] == "unfinished":
         console().print("Run the same `synthgen build` again: it goes on where it stopped.")
 
 
@@ -80,29 +80,32 @@ def info(folder: Folder, json: Json = False) -> None:
 
       synthgen info synthgen-out/visa
     """
+    from synthgen.report.summary import failure_lines
     from synthgen.report.summary import info as find
     from synthgen.report.tables import info_table
 
-    found = find(folder)
+    summary = find(folder)
     if json:
-        print_json(found)
+        print_json(summary)
         return
     out = stdout_console()
-    out.print(info_table(found))
-    state = "" if found["complete"] else "  (not complete: see `synthgen status`)"
-    size = f"{found['bytes'] / 2**20:.1f} MiB, {found['bytes'] / max(found['samples'], 1) / 1000:.1f} kB per sample"
+    out.print(info_table(summary))
+    state = "" if summary["complete"] else "  (not complete: see `synthgen status`)"
+    size = f"{summary['bytes'] / 2**20:.1f} MiB, {summary['bytes'] / max(summary['samples'], 1) / 1000:.1f} kB per sample"
     out.print(
-        f"{found['samples']} samples in {found['shards']} shards, {size}, {', '.join(found['image_sizes'])} pixels{state}"
+        f"{summary['samples']} samples in {summary['shards']} shards, {size}, {', '.join(summary['image_sizes'])} pixels{state}"
     )
-    if found["refine"] not in ([], ["none"]):
-        out.print(f"refined: {', '.join(found['refine'])}")
-    for minimum in found["min_quality"]:
+    if summary["refine"] not in ([], ["none"]):
+        out.print(f"refined: {', '.join(summary['refine'])}")
+    for minimum in summary["min_quality"]:
         out.print(f"samples that were scored below {minimum:g} are left out")
-    for dataset, licence in found["licences"].items():
-        barred = "; not for commercial use" if found["commercial_use"].get(dataset) is False else ""
+    for dataset, licence in summary["licences"].items():
+        barred = "; not for commercial use" if summary["commercial_use"].get(dataset) is False else ""
         out.print(f"licence of {dataset}: {licence}{barred} (the samples are derived from its images)", markup=False)
-    for name, reasons in sorted(found["redrawn"].items()):
+    for name, reasons in sorted(summary["redrawn"].items()):
         out.print(f"drawn again, {name}: " + ", ".join(f"{count} {reason}" for reason, count in reasons.items()), markup=False)
+    for line in failure_lines(summary["failed"]):
+        out.print(f"a bug of a type: {line}", markup=False)
 
 
 def verify(
@@ -211,20 +214,20 @@ def diff(
     """
     from synthgen.report.difference import compare
 
-    found = compare(first, second)
+    difference = compare(first, second)
     if json:
-        print_json(found.to_json())
+        print_json(difference.to_json())
         return
-    for line in found.config:
+    for line in difference.config:
         typer.echo(line)
     for title, ids in (
-        (f"only in {first}", found.only_first),
-        (f"only in {second}", found.only_second),
-        ("changed", found.changed),
+        (f"only in {first}", difference.only_first),
+        (f"only in {second}", difference.only_second),
+        ("changed", difference.changed),
     ):
         shown = "".join(f"\n  {sample}" for sample in ids[:5]) + (f"\n  ... and {len(ids) - 5} more" if len(ids) > 5 else "")
         typer.echo(f"{title}: {len(ids)}{shown}")
-    typer.echo(f"equal: {found.same}")
+    typer.echo(f"equal: {difference.same}")
 
 
 @with_options

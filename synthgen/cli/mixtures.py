@@ -14,18 +14,18 @@ def read_mixtures(paths: Sequence[Path]) -> dict[str, dict[str, float]]:
         InputDataError: a file that cannot be read, or is another.
         UsageError: two files about one category, or one that suggests nothing.
     """
-    found: dict[str, dict[str, float]] = {}
+    mixtures: dict[str, dict[str, float]] = {}
     for path in paths:
         category, weights = _read(path)
-        if category in found:
+        if category in mixtures:
             raise UsageError(f"--mixture {path}: an earlier file has weights for {category} already; give one of them.")
         if not any(weights.values()):
             raise UsageError(
                 f"--mixture {path}: suggests nothing, since it measured no type by itself. Measure a dataset with several "
                 "types, at least 8 samples of each."
             )
-        found[category] = weights
-    return found
+        mixtures[category] = weights
+    return mixtures
 
 
 def _read(path: Path) -> tuple[str, dict[str, float]]:

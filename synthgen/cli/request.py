@@ -151,14 +151,14 @@ def _with_settings(types: Any, settings: Collection[str]) -> dict[str, dict[str,
         name if name == AUTO else canonical_type(name): dict(values or {})
         for name, values in (types if isinstance(types, dict) else dict.fromkeys(types)).items()
     }
-    for place, text in assignments("--set", settings, _EXPECTED_SETTING):
-        name, dot, field = place.partition(".")
+    for setting, text in assignments("--set", settings, _EXPECTED_SETTING):
+        name, dot, field = setting.partition(".")
         if not dot:
-            raise UsageError(f"--set {place}={text}: expected {_EXPECTED_SETTING}.")
+            raise UsageError(f"--set {setting}={text}: expected {_EXPECTED_SETTING}.")
         plain = canonical_type(name)
         if plain not in named and AUTO not in named:
-            raise UsageError(f"--set {place}={text}: {plain} is not among the --types.")
-        named.setdefault(plain, {})[field] = value_of("--set", place, text)
+            raise UsageError(f"--set {setting}={text}: {plain} is not among the --types.")
+        named.setdefault(plain, {})[field] = value_of("--set", setting, text)
     return named
 
 
@@ -294,10 +294,10 @@ def opener_of(backend: str, scheduler: str | None) -> "Opener":
     return open_loky if scheduler is None else dask_opener(scheduler)
 
 
-def refuse_inside(folder: Path, place: Path | None) -> None:
+def refuse_inside(folder: Path, root: Path | None) -> None:
     """A user's dataset is only ever read: raise a UsageError if `folder` lies in it."""
-    if place is not None and folder.resolve().is_relative_to(place.resolve()):
-        raise UsageError(f"--out {folder}: lies inside the dataset {place}, which is only read. Choose another folder.")
+    if root is not None and folder.resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"--out {folder}: lies inside the dataset {root}, which is only read. Choose another folder.")
 
 
 def roots(root: Path | None, datasets: list[str], in_recipe: bool) -> dict[str, Path]:

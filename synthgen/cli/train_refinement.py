@@ -151,8 +151,8 @@ def _check_pair(path: Path, coarse: "RefinementCard", card: "RefinementCard") ->
 def _refuse_inside(folder: Path, request: NetworkTraining) -> None:
     from synthgen.datasets import resolve_root
 
-    place = request.shards if request.dataset is None else resolve_root(request.dataset, request.root)
-    refuse_inside(folder, place)
+    data = request.shards if request.dataset is None else resolve_root(request.dataset, request.root)
+    refuse_inside(folder, data)
 
 
 def _summary(stage_a: "StageA", card: "RefinementCard", paths: dict[str, Path]) -> list[str]:
@@ -177,8 +177,10 @@ def _tell_result(request: NetworkTraining, folder: Path, card: "RefinementCard",
 
     messages = console()
     which = "held-out samples" if held else "its own samples (there are too few sources to hold some out)"
-    kept = card.measured["kept_change"]
-    messages.print(f"{which}: loss {card.measured['held_out_loss']:.4f}, {kept:.0%} of stage A's change is kept", markup=False)
+    kept_change = card.measured["kept_change"]
+    messages.print(
+        f"{which}: loss {card.measured['held_out_loss']:.4f}, {kept_change:.0%} of stage A's change is kept", markup=False
+    )
     messages.print(f"look at {folder / 'samples.png'}", markup=False)
     models = f"--npcf {folder}" if card.model == NPCF else f"--npcf {request.npcf} --npcfpp {folder}"
     height, width = card.size

@@ -40,13 +40,13 @@ def worth(
         raise UsageError(f"`synthgen worth` needs {error.name}: pip install 'synthgen[detectors]'.") from error
     path = weights.removeprefix("backbone=") if weights else None
     options = WorthOptions(category, backbone, path, samples, seeds=tuple(range(seeds)), steps=steps)
-    err = console()
-    result = measure_worth(folder, real, options, choose_compute(device).device, lambda text: err.print(text, style="dim"))
-    place = out if out is not None else folder / "worth"
-    write_json(place / "worth.json", result)
-    write_report(place / "worth.html", result)
+    messages = console()
+    result = measure_worth(folder, real, options, choose_compute(device).device, lambda text: messages.print(text, style="dim"))
+    target = out if out is not None else folder / "worth"
+    write_json(target / "worth.json", result)
+    write_report(target / "worth.html", result)
     if json:
         print_json(result.to_json())
     else:
         stdout_console().print(summary_table(result))
-        typer.echo(str(place / "worth.html"))
+        typer.echo(str(target / "worth.html"))

@@ -17,13 +17,13 @@ def find(info: DatasetInfo, root: Path, categories: Sequence[str] | None = None)
         InputDataError: there are no images; or both kinds are there and `categories` does not choose; or it is the folder
             of a dataset whose layout says more about its images.
     """
-    own = {root.resolve().name or "images": files} if (files := image_files(root)) else {}
+    direct = {root.resolve().name or "images": files} if (files := image_files(root)) else {}
     nested = {folder.name: files for folder in subfolders(root) if (files := image_files(folder))}
-    if not own and (not nested or recognise(root) is not None):
+    if not direct and (not nested or recognise(root) is not None):
         raise wrong_layout(info, root)
-    if own and nested and categories is None:
+    if direct and nested and categories is None:
         raise InputDataError(
             f"{printable(str(root))} holds images itself and folders with images ({printable(', '.join(nested))}). "
-            f"Choose with --categories {printable(next(iter(own)))} for its own images, or --categories with those folders."
+            f"Choose with --categories {printable(next(iter(direct)))} for its own images, or --categories with those folders."
         )
-    return Layout("folder of images" if own else "folders of images", root, nested | own)
+    return Layout("folder of images" if direct else "folders of images", root, nested | direct)

@@ -186,11 +186,11 @@ def _frames(image: Image.Image, kind: str) -> int:
 
 def _check_chunks(data: bytes) -> None:
     """Walk a PNG's chunks: OpenCV reserves the memory that a chunk announces before it looks whether the file is that long."""
-    place, name = 8, b""
+    offset, name = 8, b""
     while name != b"IEND":
-        length, name = int.from_bytes(data[place : place + 4], "big"), data[place + 4 : place + 8]
-        place += length + 12
-        if place > len(data):
+        length, name = int.from_bytes(data[offset : offset + 4], "big"), data[offset + 4 : offset + 8]
+        offset += length + 12
+        if offset > len(data):
             raise UnusableImageError("damaged", f"a chunk of the PNG file announces {length} bytes, more than there are")
 
 

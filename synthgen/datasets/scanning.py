@@ -29,14 +29,14 @@ def scan(dataset: str, root: Path | None = None, categories: Sequence[str] | Non
         from synthgen.datasets import demo
 
         rendered = demo.sources(dataset)
-        wanted = _wanted(list(rendered), categories, "the rendered images")
-        scans = tuple(CategoryScan(name, len(rendered[name]), rendered[name], ()) for name in wanted)
+        names = _chosen_names(list(rendered), categories, "the rendered images")
+        scans = tuple(CategoryScan(name, len(rendered[name]), rendered[name], ()) for name in names)
         return DatasetScan(dataset, None, info.layout, info.licence, scans)
     reader = importlib.import_module(f"synthgen.datasets.{info.reader}")
     layout: Layout = reader.find(info, folder, categories)
     _check_belongs(info, layout)
-    wanted = _wanted(sorted(layout.files), categories, str(layout.root))
-    scans = tuple(_scan_category(dataset, layout, name) for name in wanted)
+    names = _chosen_names(sorted(layout.files), categories, str(layout.root))
+    scans = tuple(_scan_category(dataset, layout, name) for name in names)
     return DatasetScan(dataset, layout.root, layout.description, info.licence, scans)
 
 
@@ -54,7 +54,7 @@ def _check_belongs(info: DatasetInfo, layout: Layout) -> None:
     )
 
 
-def _wanted(known: list[str], categories: Sequence[str] | None, place: str) -> list[str]:
+def _chosen_names(known: list[str], categories: Sequence[str] | None, place: str) -> list[str]:
     if categories is None:
         return known
     for name in categories:
@@ -76,11 +76,11 @@ def _scan_category(dataset: str, layout: Layout, category: str) -> CategoryScan:
         else:
             rejected.append(problem)
     if not used:
-        place = printable(str(files[0].parent if files else layout.root / category))
+        folder = printable(str(files[0].parent if files else layout.root / category))
         reasons = "; ".join(f"{file.path}: {file.detail}" for file in rejected[:3])
         others = [name for name in sorted(layout.files) if name != category]
         raise InputDataError(
-            f"category {printable(category)}: none of {len(files)} files in {place} is a usable normal image."
+            f"category {printable(category)}: none of {len(files)} files in {folder} is a usable normal image."
             + (f" For example {reasons}." if reasons else "")
             + (f" To leave it out, name the others: --categories {printable(','.join(others[:4]))}" if others else "")
             + (",..." if len(others) > 4 else "")

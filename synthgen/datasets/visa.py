@@ -38,9 +38,9 @@ def find(info: DatasetInfo, root: Path, categories: Sequence[str] | None = None)
 
 
 def _split_file(base: Path) -> Path:
-    for place in (base / _SPLIT, base / "1cls.csv", base.parent / _SPLIT):
-        if place.is_file():
-            return place
+    for path in (base / _SPLIT, base / "1cls.csv", base.parent / _SPLIT):
+        if path.is_file():
+            return path
     raise InputDataError(
         f"{base}: VisA's split file {_SPLIT} is missing; it says which normal images are for training. "
         f"It comes with the dataset and is in its code repository: copy it to {base / _SPLIT}."

@@ -16,7 +16,7 @@ class GeneratorConfig:
     Attributes:
         size: (height, width) of the pictures in pixels; multiples of 2 ** halvings.
         width, halvings, blocks: of the generator, see `Generator`.
-        judge_width, judge_layers, judge_scales: of the discriminator, see `Discriminator`.
+        judge_width, judge_layers, judge_scales: of the discriminator, see `PatchDiscriminator`.
         batch_size: pictures of a step.
         epochs: passes over the pictures; 0 takes as many as give `steps`.
         steps: where `epochs` is 0.

@@ -80,7 +80,7 @@ class SoftDetector:
     def detect(self, images: Sequence[Image]) -> list[Edges]:
         """The edges of (H, W, 3) uint8 RGB images, in their order."""
         _check_sizes(images)
-        return [Edges(*(_white(soft.edge_strength(one, scale)) for scale in (soft.FINE, soft.COARSE))) for one in images]
+        return [Edges(*(_white(soft.edge_strength(image, scale)) for scale in (soft.FINE, soft.COARSE))) for image in images]
 
 
 class PidinetDetector:
@@ -149,9 +149,9 @@ class PidinetDetector:
 
         with exactly():
             for places in self._batches(enlarged):
-                found = _run(network, np.stack([enlarged[place] for place in places]), self.device)
-                for place, one in zip(places, found, strict=True):
-                    edges[place] = Edges(*(_shrunk(values, images[place].shape) for values in (one.fine, one.fused)))
+                batch = _run(network, np.stack([enlarged[place] for place in places]), self.device)
+                for place, maps in zip(places, batch, strict=True):
+                    edges[place] = Edges(*(_shrunk(values, images[place].shape) for values in (maps.fine, maps.fused)))
         return [edges[place] for place in range(len(images))]
 
     def _batches(self, images: Sequence[Image]) -> Iterator[list[int]]:

@@ -40,7 +40,7 @@ _MOST_SHAPE_AREA = 0.15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Scene:
+class EdgeScene:
     """What an edit sees of a normal image.
 
     Attributes:
@@ -69,11 +69,11 @@ class Donors:
     """
 
     names: tuple[str, ...]
-    scene: Callable[[str], Scene]
+    scene: Callable[[str], EdgeScene]
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class EdgeShape:
     """One primitive of an arbitrary region.
 
     Attributes:
@@ -121,13 +121,13 @@ class Edit:
     operation: str
     where: str
     labels: tuple[int, ...] = ()
-    shapes: tuple[Shape, ...] = ()
+    shapes: tuple[EdgeShape, ...] = ()
     donor: str = ""
     placement: Placement = Placement()
 
 
 @dataclass(frozen=True, slots=True)
-class Odds:
+class EditWeights:
     """How edits are drawn.
 
     Attributes:
@@ -145,25 +145,25 @@ class Odds:
     shape_area: tuple[float, float] = (0.005, 0.06)
 
 
-def draw_edit(rng: np.random.Generator, scene: Scene, donors: Donors, odds: Odds, semantic: bool) -> Edit:
+def draw_edit(rng: np.random.Generator, scene: EdgeScene, donors: Donors, weights: EditWeights, semantic: bool) -> Edit:
     """An edit that changes enough edges to be seen, and not so many that the picture falls apart.
 
     Args:
         rng: where the numbers come from.
         scene: the picture to edit.
         donors: may be empty: then nothing can be borrowed, and edges are only removed.
-        odds: how often what is drawn.
+        weights: how often what is drawn.
         semantic: whether regions of the picture are edited, or else arbitrary shapes. Without regions, always shapes.
     """
     semantic = semantic and scene.regions.available
     for _ in range(_TRIES):
-        edit = _semantic(rng, scene, donors, odds) if semantic else _arbitrary(rng, scene, donors, odds)
+        edit = _semantic(rng, scene, donors, weights) if semantic else _arbitrary(rng, scene, donors, weights)
         if edit is not None and _is_useful(scene, *edited(scene, donors, edit)):
             return edit
     return _surest(scene, semantic)
 
 
-def edited(scene: Scene, donors: Donors, edit: Edit) -> tuple[EdgeMap, Mask]:
+def edited(scene: EdgeScene, donors: Donors, edit: Edit) -> tuple[EdgeMap, Mask]:
     """The edited edge map and the (h, w) uint8 {0, 1} area that was edited."""
     donor = donors.scene(edit.donor) if edit.donor else None
     area = edited_area(scene, donor, edit)
@@ -176,14 +176,14 @@ def edited(scene: Scene, donors: Donors, edit: Edit) -> tuple[EdgeMap, Mask]:
     return np.asarray(share * new + (1 - share) * scene.edges, np.float32), area
 
 
-def edited_area(scene: Scene, donor: Scene | None, edit: Edit) -> Mask:
+def edited_area(scene: EdgeScene, donor: EdgeScene | None, edit: Edit) -> Mask:
     """(h, w) uint8 {0, 1}: the shapes; or the regions and a margin, without which their outline would be drawn again."""
     if edit.where == "arbitrary":
         return shapes_area(edit.shapes, scene.edges.shape)
     return grown(regions_area(scene, donor, edit), _MARGIN * scene.scale)
 
 
-def regions_area(scene: Scene, donor: Scene | None, edit: Edit) -> Mask:
+def regions_area(scene: EdgeScene, donor: EdgeScene | None, edit: Edit) -> Mask:
     """(h, w) uint8 {0, 1}: the picture's regions of an edit, or the donor's where they are laid."""
     owner = donor if edit.where == "added" and donor is not None else scene
     chosen = np.isin(owner.regions.labels, edit.labels).astype(np.float32)
@@ -208,7 +208,7 @@ def place(values: NDArray[np.float32], placement: Placement, outside: float) -> 
     return np.asarray(moved, np.float32)
 
 
-def shapes_area(shapes: Sequence[Shape], size: tuple[int, ...]) -> Mask:
+def shapes_area(shapes: Sequence[EdgeShape], size: tuple[int, ...]) -> Mask:
     """(h, w) uint8 {0, 1}: the union of some primitives."""
     area = np.zeros(size[:2], np.uint8)
     for shape in shapes:
@@ -222,19 +222,19 @@ def grown(mask: Mask, radius: float) -> Mask:
     return np.asarray(cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))), np.uint8)
 
 
-def _semantic(rng: np.random.Generator, scene: Scene, donors: Donors, odds: Odds) -> Edit | None:
-    operation = weighted_choice(rng, odds.operations) if donors.names else "remove"
-    adds = bool(rng.random() < odds.added) and operation != "remove"
+def _semantic(rng: np.random.Generator, scene: EdgeScene, donors: Donors, weights: EditWeights) -> Edit | None:
+    operation = weighted_choice(rng, weights.operations) if donors.names else "remove"
+    adds = bool(rng.random() < weights.added) and operation != "remove"
     if adds:
         return _added(rng, scene, donors, operation)
-    labels = _some_regions(rng, scene.regions, odds.counts)
+    labels = _some_regions(rng, scene.regions, weights.counts)
     donor = _donor(rng, donors) if operation != "remove" else None
     if donor is None:
         return Edit("remove", "semantic", labels)
     return Edit(operation, "semantic", labels, donor=donor, placement=_placement(rng))
 
 
-def _added(rng: np.random.Generator, scene: Scene, donors: Donors, operation: str) -> Edit | None:
+def _added(rng: np.random.Generator, scene: EdgeScene, donors: Donors, operation: str) -> Edit | None:
     """A part of the donor, laid where the picture shows none: an extra component."""
     name = _donor(rng, donors)
     if name is None or not (donor := donors.scene(name)).regions.available:
@@ -262,7 +262,7 @@ def _added(rng: np.random.Generator, scene: Scene, donors: Donors, operation: st
     return edit
 
 
-def _free_places(scene: Scene) -> NDArray[np.intp]:
+def _free_places(scene: EdgeScene) -> NDArray[np.intp]:
     """(n, 2) rows and columns between the parts: in their bounding box, on none of them."""
     labels = scene.regions.labels
     x, y, width, height = cv2.boundingRect((labels > 0).astype(np.uint8))
@@ -270,12 +270,12 @@ def _free_places(scene: Scene) -> NDArray[np.intp]:
     return free
 
 
-def _arbitrary(rng: np.random.Generator, scene: Scene, donors: Donors, odds: Odds) -> Edit | None:
-    operation = weighted_choice(rng, odds.operations) if donors.names else "remove"
+def _arbitrary(rng: np.random.Generator, scene: EdgeScene, donors: Donors, weights: EditWeights) -> Edit | None:
+    operation = weighted_choice(rng, weights.operations) if donors.names else "remove"
     inside = np.argwhere(scene.foreground > 0)
     if not len(inside):  # too thin to be seen at this size
         inside = np.argwhere(scene.foreground == 0)
-    shapes = tuple(_shape(rng, inside, scene.foreground.shape, odds.shape_area) for _ in range(odds.shapes))
+    shapes = tuple(_shape(rng, inside, scene.foreground.shape, weights.shape_area) for _ in range(weights.shapes))
     if shapes_area(shapes, scene.edges.shape).mean() > _MOST_SHAPE_AREA:
         return None
     donor = _donor(rng, donors) if operation != "remove" else None
@@ -284,7 +284,7 @@ def _arbitrary(rng: np.random.Generator, scene: Scene, donors: Donors, odds: Odd
     return Edit(operation, "arbitrary", shapes=shapes, donor=donor, placement=_placement(rng))
 
 
-def _surest(scene: Scene, semantic: bool) -> Edit:
+def _surest(scene: EdgeScene, semantic: bool) -> Edit:
     """The edit of last resort: what has the most edges is removed."""
     ink = 1 - scene.edges
     if semantic:
@@ -293,11 +293,12 @@ def _surest(scene: Scene, semantic: bool) -> Edit:
     side = int(0.2 * min(ink.shape)) | 1
     richest = cv2.blur(ink * scene.foreground, (side, side), borderType=cv2.BORDER_CONSTANT)
     y, x = np.unravel_index(int(richest.argmax()), ink.shape)
-    shape = Shape("ellipse", round(y / ink.shape[0], 4), round(x / ink.shape[1], 4), 0.03, 1.0, 0.0, 0)
+    centre = {"y": round(y / ink.shape[0], 4), "x": round(x / ink.shape[1], 4)}
+    shape = EdgeShape(kind="ellipse", **centre, area=0.03, aspect=1.0, turn=0.0, seed=0)
     return Edit("remove", "arbitrary", shapes=(shape,))
 
 
-def _is_useful(scene: Scene, new: EdgeMap, area: Mask) -> bool:
+def _is_useful(scene: EdgeScene, new: EdgeMap, area: Mask) -> bool:
     change = float(np.abs(new - scene.edges)[area > 0].sum())
     least = max(_LEAST_CHANGE * scene.scale**2, _LEAST_CHANGED_SHARE * int(area.sum()))
     return least <= change <= _MOST_CHANGED_EDGES * float((1 - scene.edges).sum())
@@ -315,9 +316,9 @@ def _some_regions(rng: np.random.Generator, regions: "Regions", counts: Sequence
     return chosen
 
 
-def _shape(rng: np.random.Generator, inside: NDArray[np.intp], size: tuple[int, ...], areas: tuple[float, float]) -> Shape:
+def _shape(rng: np.random.Generator, inside: NDArray[np.intp], size: tuple[int, ...], areas: tuple[float, float]) -> EdgeShape:
     y, x = inside[int(rng.integers(len(inside)))]
-    return Shape(
+    return EdgeShape(
         kind=("rectangle", "ellipse", "polygon", "stroke", "blob")[int(rng.integers(5))],
         y=round(float(y) / size[0], 4),
         x=round(float(x) / size[1], 4),
@@ -328,7 +329,7 @@ def _shape(rng: np.random.Generator, inside: NDArray[np.intp], size: tuple[int, 
     )
 
 
-def _drawn(shape: Shape, size: tuple[int, ...]) -> Mask:
+def _drawn(shape: EdgeShape, size: tuple[int, ...]) -> Mask:
     height, width = size[:2]
     pixels = shape.area * height * width
     long, short = np.sqrt(pixels * shape.aspect), np.sqrt(pixels / shape.aspect)

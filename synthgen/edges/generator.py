@@ -14,7 +14,7 @@ _SPREAD = 0.02  # standard deviation of the first weights
 _WIDEST = 512  # channels of the discriminator
 
 
-class _Residual(nn.Module):
+class _ResidualBlock(nn.Module):
     """x + two reflection-padded 3x3 convolutions of it."""
 
     def __init__(self, width: int) -> None:
@@ -45,7 +45,7 @@ class Generator(nn.Module):
         for _ in range(halvings):
             layers += [nn.Conv2d(width, 2 * width, 3, 2, 1), nn.InstanceNorm2d(2 * width), nn.ReLU(True)]
             width *= 2
-        layers += [_Residual(width) for _ in range(blocks)]
+        layers += [_ResidualBlock(width) for _ in range(blocks)]
         for _ in range(halvings):
             up = nn.ConvTranspose2d(width, width // 2, 3, 2, 1, output_padding=1)
             layers += [up, nn.InstanceNorm2d(width // 2), nn.ReLU(True)]
@@ -84,7 +84,7 @@ class _Patches(nn.Module):
         return outputs
 
 
-class Discriminator(nn.Module):
+class PatchDiscriminator(nn.Module):
     """PatchGANs of one shape on an image pyramid.
 
     Args:

@@ -12,7 +12,7 @@ from synthgen.errors import IntegrityError
 from synthgen.runs.weights import read_weights
 
 Judged = list[list[Tensor]]
-"""What a `Discriminator` returns."""
+"""What a `PatchDiscriminator` returns."""
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]
 """Takes (B, 3, H, W) float32 generated and real pictures in [-1, 1]; their weighted distance."""
@@ -31,15 +31,15 @@ def discriminator_loss(real: Judged, fake: Judged) -> Tensor:
 
 def adversarial_loss(fake: Judged) -> Tensor:
     """Least squares: a generated picture should be taken for 1."""
-    return torch.stack([(one[-1] - 1).square().mean() for one in fake]).sum()
+    return torch.stack([(outputs[-1] - 1).square().mean() for outputs in fake]).sum()
 
 
 def matching_loss(fake: Judged, real: Judged) -> Tensor:
     """`MATCHING` times the distance of what the discriminators compute on the way."""
     terms = [
-        functional.l1_loss(a, b.detach()) * (4 / (len(one) - 1))
-        for one, other in zip(fake, real, strict=True)
-        for a, b in zip(one[:-1], other[:-1], strict=True)
+        functional.l1_loss(a, b.detach()) * (4 / (len(outputs) - 1))
+        for outputs, targets in zip(fake, real, strict=True)
+        for a, b in zip(outputs[:-1], targets[:-1], strict=True)
     ]
     return MATCHING / len(fake) * torch.stack(terms).sum()
 
@@ -95,7 +95,7 @@ class EdgeLoss(nn.Module):
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """See `Perceptual`."""
         with torch.no_grad():
-            wanted = self.network(normalise((real + 1) / 2))[:4]
-        found = self.network(normalise((fake + 1) / 2))[:4]
-        edges = torch.stack([functional.l1_loss(a, b) for a, b in zip(found, wanted, strict=True)]).sum()
+            of_real = self.network(normalise((real + 1) / 2))[:4]
+        of_fake = self.network(normalise((fake + 1) / 2))[:4]
+        edges = torch.stack([functional.l1_loss(a, b) for a, b in zip(of_fake, of_real, strict=True)]).sum()
         return pixel_loss(fake, real) + _EDGES * edges

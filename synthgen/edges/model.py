@@ -91,15 +91,15 @@ class EdgeGenerator:
         """
         pictures: list[Image] = []
         for start in range(0, len(edges), self.batch):
-            some = np.stack(edges[start : start + self.batch])
-            filled = np.concatenate([some, np.ones((self.batch - len(some), *some.shape[1:]), np.float32)])
+            maps = np.stack(edges[start : start + self.batch])
+            filled = np.concatenate([maps, np.ones((self.batch - len(maps), *maps.shape[1:]), np.float32)])
             with (
                 exactly(),
                 torch.inference_mode(),
                 torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type != "cpu"),
             ):
                 drawn = self.network(to_condition(torch.from_numpy(filled)).to(self.device))
-            pictures += list(to_pictures(drawn)[: len(some)])
+            pictures += list(to_pictures(drawn)[: len(maps)])
         return pictures
 
 
@@ -163,8 +163,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], ModelCard]:
             f"{file}: draws from edge maps of polarity {facts.get('polarity')!r}, edits need {POLARITY!r}. Train it again."
         )
     try:
-        own = {name: facts[name] for name in ("dataset", "licence", "edges", "edges_sha256", "edges_licence", "measured")}
+        texts = {name: facts[name] for name in ("dataset", "licence", "edges", "edges_sha256", "edges_licence", "measured")}
         config = GeneratorConfig.from_json(facts["config"])
-        return tensors, ModelCard(config=config, categories=tuple(facts["categories"]), **own)
+        return tensors, ModelCard(config=config, categories=tuple(facts["categories"]), **texts)
     except (KeyError, TypeError) as error:
         raise IntegrityError(f"{file}: does not say all that a generator has to ({error}). Train it again.") from error

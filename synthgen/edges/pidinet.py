@@ -166,7 +166,7 @@ class _Dilations(nn.Module):
         return total
 
 
-class _Attention(nn.Module):
+class _SpatialAttention(nn.Module):
     """The compact spatial attention module (CSAM): scales each place by a number between 0 and 1."""
 
     def __init__(self, channels: int) -> None:
@@ -216,7 +216,7 @@ class PiDiNet(nn.Module):
             self._stages.append(names)
         sides = widths if reduced is None else (reduced,) * 4
         self.dilations = nn.ModuleList([] if reduced is None else [_Dilations(wide, reduced) for wide in widths])
-        self.attentions = nn.ModuleList([] if reduced is None else [_Attention(reduced) for _ in widths])
+        self.attentions = nn.ModuleList([] if reduced is None else [_SpatialAttention(reduced) for _ in widths])
         self.conv_reduces = nn.ModuleList(_Reduction(side) for side in sides)
         self.classifier = nn.Conv2d(4, 1, 1)
 
@@ -238,7 +238,7 @@ class PiDiNet(nn.Module):
             side = self.conv_reduces[number](side)
             logits.append(functional.interpolate(side, images.shape[-2:], mode="bilinear", align_corners=False))
         logits.append(self.classifier(torch.cat(logits, 1)))
-        return [torch.sigmoid(one) for one in logits]
+        return [torch.sigmoid(side) for side in logits]
 
     def to_plain(self) -> "PiDiNet":
         """A copy that gives the same maps with ordinary convolutions: faster to train on, simpler to export."""
@@ -268,7 +268,7 @@ def edge_maps(network: PiDiNet, images: Tensor) -> list[Tensor]:
     height, width = images.shape[-2:]
     rows, columns = (_reflected(length, images.device) for length in (height, width))
     maps = network(normalise(images)[..., rows, :][..., columns])
-    return [one[..., PADDING : PADDING + height, PADDING : PADDING + width] for one in maps]
+    return [edges[..., PADDING : PADDING + height, PADDING : PADDING + width] for edges in maps]
 
 
 def _reflected(length: int, device: torch.device) -> Tensor:
@@ -299,8 +299,8 @@ def load_pidinet(path: Path, device: str = "cpu", kinds: Kinds = "carv4") -> PiD
     if name is None:
         raise IntegrityError(f"{path}: these are not PiDiNet's weights, but another network's. {_FITTING}.")
     network = PiDiNet(*VARIANTS[name], kinds="baseline" if "baseline" in path.name else kinds)
-    wanted, found = ({key: value.shape for key, value in one.items()} for one in (network.state_dict(), state))
-    wrong = [key for key in wanted | found if wanted.get(key) != found.get(key)]
+    ours, given = ({key: value.shape for key, value in tensors.items()} for tensors in (network.state_dict(), state))
+    wrong = [key for key in ours | given if ours.get(key) != given.get(key)]
     if wrong:
         raise IntegrityError(
             f"{path}: not the {name} PiDiNet's weights: {wrong[0]} is missing, unknown or of another shape, and"

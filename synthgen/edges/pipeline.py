@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from synthgen import cache
 from synthgen.datasets import NormalSource, read_normal
 from synthgen.edges.detector import EdgeDetector, make_detector
-from synthgen.edges.editing import Donors, EdgeMap, Scene
+from synthgen.edges.editing import Donors, EdgeMap, EdgeScene
 from synthgen.errors import InputDataError, IntegrityError, UsageError
 from synthgen.files import file_sha256
 from synthgen.samples import Image, Mask, NormalImage, Size
@@ -76,17 +76,17 @@ class EdgeAssets:
 
 
 @lru_cache(maxsize=2)
-def edge_pipeline(tools: EdgeAssets) -> "EdgePipeline":
-    """This process's studio."""
-    return EdgePipeline(tools)
+def edge_pipeline(assets: EdgeAssets) -> "EdgePipeline":
+    """This process's pipeline."""
+    return EdgePipeline(assets)
 
 
 class EdgePipeline:
     """What `EdgeAssets` name, loaded when it is first needed."""
 
-    def __init__(self, tools: EdgeAssets) -> None:
-        self.tools = tools
-        self._scenes: OrderedDict[tuple[str, tuple[int, ...]], Scene] = OrderedDict()
+    def __init__(self, assets: EdgeAssets) -> None:
+        self.assets = assets
+        self._scenes: OrderedDict[tuple[str, tuple[int, ...]], EdgeScene] = OrderedDict()
         self._read: dict[tuple[object, ...], tuple[str, tuple[int, ...]]] = {}
 
     @cached_property
@@ -94,8 +94,8 @@ class EdgePipeline:
         """The generator. Raises what `load_generator` raises."""
         from synthgen.edges.model import load_generator
 
-        loaded = load_generator(self.tools.generator, self.tools.device)
-        self.tools.check_seal()
+        loaded = load_generator(self.assets.generator, self.assets.device)
+        self.assets.check_seal()
         return loaded
 
     @cached_property
@@ -105,31 +105,31 @@ class EdgePipeline:
         Raises:
             UsageError: it is another one.
         """
-        found, card = make_detector(self.tools.pidinet, self.tools.device), self.generator.card
-        if (found.name, found.sha256) != (card.edges, card.edges_sha256):
-            wanted = "image gradients: leave --weights away"
+        detector, card = make_detector(self.assets.pidinet, self.assets.device), self.generator.card
+        if (detector.name, detector.sha256) != (card.edges, card.edges_sha256):
+            learned_from = "image gradients: leave --weights away"
             if card.edges_sha256:
-                wanted = f"PiDiNet with the weights of SHA-256 {card.edges_sha256}: give these by --weights pidinet=FILE"
+                learned_from = f"PiDiNet with the weights of SHA-256 {card.edges_sha256}: give these by --weights pidinet=FILE"
             raise UsageError(
-                f"--edge-generator {self.tools.generator}: was trained on the edges of {wanted}, "
+                f"--edge-generator {self.assets.generator}: was trained on the edges of {learned_from}, "
                 "or train a generator on other edges."
             )
-        return found
+        return detector
 
     @cached_property
     def _regions_name(self) -> str:
-        if self.tools.sam is None:
+        if self.assets.sam is None:
             return "watershed"
-        return f"sam {file_sha256(self.tools.sam)}"
+        return f"sam {file_sha256(self.assets.sam)}"
 
     @cached_property
     def identity(self) -> dict[str, str]:
         """What decides the pictures besides the images, as JSON types."""
         return {
-            "generator_sha256": (self.tools.sealed or self.tools.seal().sealed)[0],
+            "generator_sha256": (self.assets.sealed or self.assets.seal().sealed)[0],
             "edges": f"{self.detector.name} {self.detector.sha256}".rstrip(),
             "regions": self._regions_name,
-            "device": self.tools.device.partition(":")[0],
+            "device": self.assets.device.partition(":")[0],
             "drawn_size": "x".join(str(side) for side in self.size),
         }
 
@@ -144,11 +144,11 @@ class EdgePipeline:
         strange = sorted(set(categories) - set(card.categories))
         if card.dataset != dataset or strange:
             raise UsageError(
-                f"--edge-generator {self.tools.generator}: was trained on {card.dataset} ({', '.join(card.categories)}), "
+                f"--edge-generator {self.assets.generator}: was trained on {card.dataset} ({', '.join(card.categories)}), "
                 f"not on {dataset} ({', '.join(strange or categories)}). `synthgen train edge-generator` trains one for it."
             )
 
-    def scene(self, normal: NormalImage) -> Scene:
+    def scene(self, normal: NormalImage) -> EdgeScene:
         """Edges and regions of a normal image, at the generator's size; from memory or from the disk if they are known."""
         key = (cache.identity(normal), normal.pixels.shape[:2])
         if key not in self._scenes:
@@ -158,7 +158,7 @@ class EdgePipeline:
         self._scenes.move_to_end(key)
         return self._scenes[key]
 
-    def scene_of(self, source: NormalSource, size: Size, bit_depth: int) -> Scene:
+    def scene_of(self, source: NormalSource, size: Size, bit_depth: int) -> EdgeScene:
         """The scene of an image on disk, which is not decoded again while it is in memory.
 
         Raises:
@@ -173,23 +173,23 @@ class EdgePipeline:
             self._read[file] = (cache.identity(normal), normal.pixels.shape[:2])
         return known
 
-    def _known(self, normal: NormalImage) -> Scene:
+    def _known(self, normal: NormalImage) -> EdgeScene:
         """The scene, its foreground the whole image."""
         from synthgen.edges.regions import Regions
 
         height, width = self.size
-        edges, regions = f"{self.detector.name}-{self.detector.sha256}".rstrip("-"), self._regions_name.replace(" ", "-")
-        device, read = self.tools.device.partition(":")[0], "x".join(str(side) for side in normal.pixels.shape[:2])
-        key = f"{VERSION}-{edges}-{regions}-{device}-{read}-{height}x{width}"
+        edges, regions_name = f"{self.detector.name}-{self.detector.sha256}".rstrip("-"), self._regions_name.replace(" ", "-")
+        device, read = self.assets.device.partition(":")[0], "x".join(str(side) for side in normal.pixels.shape[:2])
+        key = f"{VERSION}-{edges}-{regions_name}-{device}-{read}-{height}x{width}"
         place, pixels = cache.entry("scenes", key, normal), height * width
         data = cache.load(place)
         if data is None or len(data) != 2 * pixels + 1:
-            fine, found = self._worked_out(normal.pixels)
-            data = fine.tobytes() + found.labels.tobytes() + bytes([found.available])
+            fine, regions = self._worked_out(normal.pixels)
+            data = fine.tobytes() + regions.labels.tobytes() + bytes([regions.available])
             cache.store(place, data)
         fine = np.frombuffer(data, np.uint8, pixels).reshape(height, width)
         labels = np.frombuffer(data, np.uint8, pixels, pixels).reshape(height, width)
-        return Scene(
+        return EdgeScene(
             fine.astype(np.float32) * np.float32(1 / 255), Regions(labels, bool(data[-1])), np.ones((height, width), np.uint8)
         )
 
@@ -200,7 +200,7 @@ class EdgePipeline:
         image = fit(pixels, self.size)
         (edges,) = self.detector.detect([image])
         masks, foreground = edge_segments(1 - edges.fused.astype(np.float32) / 255)
-        if self.tools.sam is not None:
+        if self.assets.sam is not None:
             masks = [fit_mask(mask.astype(np.uint8), self.size) > 0 for mask in self._sam.masks(pixels)]
         return edges.fine, refine(masks, image, foreground)
 
@@ -208,8 +208,8 @@ class EdgePipeline:
     def _sam(self) -> "SamRegions":
         from synthgen.edges.sam import SamRegions
 
-        assert self.tools.sam is not None
-        return SamRegions(self.tools.sam, self.tools.device)
+        assert self.assets.sam is not None
+        return SamRegions(self.assets.sam, self.assets.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,43 +217,43 @@ class CategoryEdges:
     """What the edge edits of one category share; travels to worker processes.
 
     Attributes:
-        tools: what the user brought.
+        assets: what the user brought.
         sources: the category's normal images, all of which may lend edges.
         size: (height, width) of the samples, at which images are read.
         bit_depth: of 16-bit files.
     """
 
-    tools: EdgeAssets
+    assets: EdgeAssets
     sources: tuple[NormalSource, ...]
     size: Size
     bit_depth: int = 16
 
-    def workbench(self, normal: NormalImage, foreground: Mask) -> "EditContext":
+    def edit_context(self, normal: NormalImage, foreground: Mask) -> "EditContext":
         """What the edits of one normal image work with.
 
         Args:
             normal: the image.
             foreground: (H, W) uint8 {0, 1}, where its object is.
         """
-        here = edge_pipeline(self.tools)
+        pipeline = edge_pipeline(self.assets)
         others = {source.source: source for source in self.sources if source.source != normal.source}
-        scene = replace(here.scene(normal), foreground=fit_mask(foreground, here.size))
-        return EditContext(scene, Donors(tuple(others), partial(self._lent, others)), here)
+        scene = replace(pipeline.scene(normal), foreground=fit_mask(foreground, pipeline.size))
+        return EditContext(scene, Donors(tuple(others), partial(self._lent, others)), pipeline)
 
     def warm(self, sources: Sequence[NormalSource]) -> int:
         """Work out some images' edges and regions, for the cache; how many there are. The build reports unreadable ones."""
         for source in sources:
             with suppress(InputDataError):
-                edge_pipeline(self.tools).scene_of(source, self.size, self.bit_depth)
+                edge_pipeline(self.assets).scene_of(source, self.size, self.bit_depth)
         return len(sources)
 
     def without(self, barred: Collection[str]) -> "CategoryEdges":
-        """The stage without images that must not be read (`dataset/category/stem`), since reading them killed workers."""
-        kept = tuple(one for one in self.sources if f"{one.dataset}/{one.category}/{one.stem}" not in barred)
-        return replace(self, sources=kept)
+        """The same without images that must not be read (`dataset/category/stem`), since reading them killed workers."""
+        sources = (source for source in self.sources if f"{source.dataset}/{source.category}/{source.stem}" not in barred)
+        return replace(self, sources=tuple(sources))
 
-    def _lent(self, others: Mapping[str, NormalSource], name: str) -> Scene:
-        return edge_pipeline(self.tools).scene_of(others[name], self.size, self.bit_depth)
+    def _lent(self, others: Mapping[str, NormalSource], name: str) -> EdgeScene:
+        return edge_pipeline(self.assets).scene_of(others[name], self.size, self.bit_depth)
 
 
 @dataclass(slots=True, eq=False)
@@ -263,13 +263,13 @@ class EditContext:
     Attributes:
         scene: its edges, regions and foreground.
         donors: the other images of its category.
-        studio: draws the pictures.
+        pipeline: draws the pictures.
         generated: the generator's picture of the unedited edges, once it was drawn.
     """
 
-    scene: Scene
+    scene: EdgeScene
     donors: Donors
-    studio: EdgePipeline
+    pipeline: EdgePipeline
     generated: Image | None = field(default=None)
 
 
@@ -278,7 +278,7 @@ def draw_pictures(contexts: Sequence[EditContext], maps: Sequence[EdgeMap]) -> l
     if not contexts:
         return []
     missing = list({id(context): context for context in contexts if context.generated is None}.values())
-    pictures = contexts[0].studio.generator.draw([*(context.scene.edges for context in missing), *maps])
+    pictures = contexts[0].pipeline.generator.draw([*(context.scene.edges for context in missing), *maps])
     for context, picture in zip(missing, pictures[: len(missing)], strict=True):
         context.generated = picture
     return pictures[len(missing) :]

@@ -58,12 +58,7 @@ class Regions:
     @property
     def boxes(self) -> list[Box]:
         """The smallest box around each region."""
-        return [_box(found) for found in ndimage.find_objects(self.labels) if found is not None]
-
-    @property
-    def touches_border(self) -> BoolMask:
-        """(K,) bool: whether each region reaches the image's border."""
-        return np.asarray(np.isin(np.arange(1, len(self) + 1), _border(self.labels)), bool)
+        return [_box(window) for window in ndimage.find_objects(self.labels) if window is not None]
 
     def mask(self, label: int) -> BoolMask:
         """(H, W) bool: the pixels of region `label` (1..K)."""
@@ -119,7 +114,7 @@ def _largest_first(masks: Sequence[BoolMask]) -> list[BoolMask]:
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class _Whole:
     mask: BoolMask
     area: int
     box: Box
@@ -127,19 +122,19 @@ class _Kept:
 
 def _merge_overlaps(masks: Sequence[BoolMask]) -> list[BoolMask]:
     """Masks of the same thing as one, and the parts of a thing with it."""
-    kept: list[_Kept] = []
+    kept: list[_Whole] = []
     for mask in _largest_first(masks):
         area, box = int(np.count_nonzero(mask)), _box_of(mask)
         whole = next((other for other in kept if _belongs(mask, area, box, other)), None)
         if whole is None:
-            kept.append(_Kept(mask, area, box))
+            kept.append(_Whole(mask, area, box))
         else:
             whole.mask = whole.mask | mask
             whole.area, whole.box = int(np.count_nonzero(whole.mask)), _box_of(whole.mask)
-    return [one.mask for one in kept]
+    return [whole.mask for whole in kept]
 
 
-def _belongs(mask: BoolMask, area: int, box: Box, whole: _Kept) -> bool:
+def _belongs(mask: BoolMask, area: int, box: Box, whole: _Whole) -> bool:
     y0, x0, y1, x1 = _common(box, whole.box)
     if y0 >= y1 or x0 >= x1:
         return False
@@ -166,7 +161,7 @@ def _group_small(labels: NDArray[np.int32], image: Image) -> NDArray[np.int32]:
     count = int(labels.max(initial=0)) + 1
     areas = np.bincount(labels.ravel(), minlength=count)
     sums = np.stack([np.bincount(labels.ravel(), lab[..., k].ravel(), count) for k in range(3)], axis=1)
-    boxes = {name: _box(found) for name, found in enumerate(ndimage.find_objects(labels), 1) if found is not None}
+    boxes = {name: _box(window) for name, window in enumerate(ndimage.find_objects(labels), 1) if window is not None}
     crumbs = [name for name in boxes if areas[name] < smallest]  # a heap of them may be large, and takes more
     # equal areas in reading order
     while small := [name for name in boxes if areas[name] < smallest]:
@@ -176,8 +171,8 @@ def _group_small(labels: NDArray[np.int32], image: Image) -> NDArray[np.int32]:
         distance = cv2.distanceTransform((part != name).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         colour = sums[name] / areas[name]
 
-        def nearest(names: NDArray[np.int32], colour: NDArray[np.float64] = colour, own: int = name) -> tuple[float, int]:
-            others = [int(n) for n in np.unique(names) if n not in (0, own)]
+        def nearest(names: NDArray[np.int32], colour: NDArray[np.float64] = colour, itself: int = name) -> tuple[float, int]:
+            others = [int(n) for n in np.unique(names) if n not in (0, itself)]
             return min(((math.dist(colour, sums[n] / areas[n]), n) for n in others), default=(math.inf, 0))
 
         _, into = nearest(part[distance <= touch])
@@ -205,8 +200,8 @@ def _by_area(labels: NDArray[np.int32], names: Sequence[int]) -> NDArray[np.uint
     return table[labels]
 
 
-def _box(found: tuple[slice, ...]) -> Box:
-    rows, columns = found[0], found[1]
+def _box(window: tuple[slice, ...]) -> Box:
+    rows, columns = window[0], window[1]
     return rows.start, columns.start, rows.stop, columns.stop
 
 
@@ -215,12 +210,12 @@ def _box_of(mask: BoolMask) -> Box:
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
 
 
-def _common(one: Box, other: Box) -> Box:
-    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+def _common(a: Box, b: Box) -> Box:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
 
 
-def _union(one: Box, other: Box) -> Box:
-    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
+def _union(a: Box, b: Box) -> Box:
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
 def _grown(box: Box, by: int, height: int, width: int) -> tuple[slice, slice]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from synthgen.samples import Image
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SoftScale:
     """How one map is made of a picture whose shorter side has 256 pixels or more.
 
@@ -38,8 +38,8 @@ class SoftScale:
     gain: float
 
 
-FINE = SoftScale(1.6, 3.3, 11.0, 1.35, 3.25, 1.7, 1.15)
-COARSE = SoftScale(1.4, 4.3, 14.0, 1.6, 3.8, 1.33, 1.15)
+FINE = SoftScale(smoothing=1.6, floor=3.3, surround=11.0, inhibition=1.35, steepness=3.25, spread=1.7, gain=1.15)
+COARSE = SoftScale(smoothing=1.4, floor=4.3, surround=14.0, inhibition=1.6, steepness=3.8, spread=1.33, gain=1.15)
 
 _SIDE, _LEAST = 256, 0.3
 

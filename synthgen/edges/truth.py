@@ -43,9 +43,9 @@ class Truth:
     refused: str
 
 
-def structural_difference(one: Image, other: Image) -> Difference:
+def structural_difference(before: Image, after: Image) -> Difference:
     """1 - SSIM of two (h, w, 3) uint8 pictures, mean of the channels (Wang et al. 2004: Gaussian window of 11, sigma 1.5)."""
-    a, b = (picture.astype(np.float32) * np.float32(1 / 255) for picture in (one, other))
+    a, b = (picture.astype(np.float32) * np.float32(1 / 255) for picture in (before, after))
     mean_a, mean_b = _window(a), _window(b)
     variance_a, variance_b = _window(a * a) - mean_a**2, _window(b * b) - mean_b**2
     covariance = _window(a * b) - mean_a * mean_b
@@ -54,9 +54,9 @@ def structural_difference(one: Image, other: Image) -> Difference:
     return np.asarray(np.clip(1 - same.mean(-1), 0, 1), np.float32)
 
 
-def visible_change(one: Image, other: Image) -> Difference:
+def visible_change(before: Image, after: Image) -> Difference:
     """(h, w) float32 gray levels: the largest change of a channel, smoothed by a pixel's width."""
-    change = cv2.absdiff(one, other).max(-1).astype(np.float32)
+    change = cv2.absdiff(before, after).max(-1).astype(np.float32)
     return np.asarray(cv2.GaussianBlur(change, (0, 0), max(min(change.shape) / SIDE, 0.4)), np.float32)
 
 

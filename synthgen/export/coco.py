@@ -45,16 +45,16 @@ def _part(folder: Path, chosen: Chosen, part: SplitPart, types: list[str]) -> tu
             sample, name = chosen.sample(number), f"{chosen.names[number]}.png"
             writers.png(folder / part.name / name, sample.image)
             images.append(_image(len(images), name, sample.mask.shape, facts(sample)))
-            for one in instances(sample.mask):
+            for instance in instances(sample.mask):
                 annotations.append(
                     {
                         "id": len(annotations) + 1,
                         "image_id": images[-1]["id"],
                         "category_id": types.index(sample.spec.type) + 1,
-                        "bbox": list(one.box),
-                        "area": one.area,
+                        "bbox": list(instance.box),
+                        "area": instance.area,
                         "iscrowd": 0,
-                        "segmentation": {"size": list(sample.mask.shape), "counts": run_lengths(one.mask)},
+                        "segmentation": {"size": list(sample.mask.shape), "counts": run_lengths(instance.mask)},
                     }
                 )
     return images, annotations

@@ -54,11 +54,11 @@ def polygons(mask: Mask) -> Iterator[NDArray[np.int32]]:
         if hole < 0:
             yield np.asarray(outline[:, 0], np.int32)
             continue
-        own = np.zeros_like(mask)
-        cv2.drawContours(own, [outline], -1, 1, cv2.FILLED)
-        own &= mask
+        part = np.zeros_like(mask)
+        cv2.drawContours(part, [outline], -1, 1, cv2.FILLED)
+        part &= mask
         middle = int(outlines[hole][:, 0, 0].mean())
-        left, right = own.copy(), own.copy()
+        left, right = part.copy(), part.copy()
         left[:, middle + 1 :] = 0
         right[:, : middle + 1] = 0
         yield from polygons(left)

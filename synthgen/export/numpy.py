@@ -37,17 +37,17 @@ def _write_part(folder: Path, chosen: Chosen, part: SplitPart, size: tuple[int, 
             ("normals", len(part.normals), (3,)),
         )
     )
-    place = {}
+    rows = {}
     for k, number in enumerate(part.normals):
         normal = chosen.dataset.normal(number)
         normals[k] = normal.pixels
-        place[normal.dataset, normal.category, normal.source] = k
+        rows[normal.dataset, normal.category, normal.source] = k
     normal_of = np.zeros(len(part.samples), np.int64)
     with (folder / "samples.jsonl").open("w", encoding="utf-8") as stream:
         for k, number in enumerate(part.samples):
             sample = chosen.sample(number)
             images[k], masks[k] = sample.image, sample.mask
-            normal_of[k] = place[sample.spec.dataset, sample.spec.category, sample.spec.source]
+            normal_of[k] = rows[sample.spec.dataset, sample.spec.category, sample.spec.source]
             stream.write(json.dumps(facts(sample), ensure_ascii=False) + "\n")
     np.save(folder / "normal_of.npy", normal_of)
     for array in (images, masks, normals):

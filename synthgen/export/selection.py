@@ -82,13 +82,13 @@ def choose(
     if not len(dataset):
         raise InputDataError(f"{path}: holds no samples.")
     column = {name: dataset.column(name) for name in ("dataset", "category", "type", "label", "source", "source_sha256")}
-    for option, wanted, known in (("--categories", categories, column["category"]), ("--types", types, column["type"])):
-        if unknown := sorted(set(wanted) - set(known.tolist())):
+    for option, entries, known in (("--categories", categories, column["category"]), ("--types", types, column["type"])):
+        if unknown := sorted(set(entries) - set(known.tolist())):
             raise UsageError(f"{option} {unknown[0]}: {path} has none.{suggest(unknown[0], sorted(set(known.tolist())))}")
     accepted = column["label"] == 1
-    kept = accepted & (np.isin(column["category"], list(categories)) if categories else True)
-    kept = kept & (np.isin(column["type"], list(types)) if types else True)
-    numbers = np.flatnonzero(kept).tolist()
+    matches = accepted & (np.isin(column["category"], list(categories)) if categories else True)
+    matches = matches & (np.isin(column["type"], list(types)) if types else True)
+    numbers = np.flatnonzero(matches).tolist()
     if not numbers:
         raise InputDataError(f"{path}: no accepted sample of these categories and types.")
     first: dict[tuple[str, ...], int] = {}
@@ -136,8 +136,8 @@ def _split(sources: Sequence[tuple[str, ...]], shares: Sequence[float], seed: in
     for category in sorted({source[:2] for source in sources}):
         digests = sorted({source[3] for source in sources if source[:2] == category}, key=lambda digest: _draw(seed, digest))
         ends = np.round(np.cumsum(shares) * len(digests)).astype(int)
-        place = {digest: min(int(np.searchsorted(ends, k, side="right")), count - 1) for k, digest in enumerate(digests)}
-        result.update({source: place[source[3]] for source in sources if source[:2] == category})
+        splits = {digest: min(int(np.searchsorted(ends, k, side="right")), count - 1) for k, digest in enumerate(digests)}
+        result.update({source: splits[source[3]] for source in sources if source[:2] == category})
     return result
 
 
@@ -150,7 +150,7 @@ def _unique(names: dict[int, str]) -> dict[int, str]:
     taken: dict[str, int] = {}
     unique = {}
     for number, name in names.items():
-        safe = "".join(one if one.isalnum() or one in "-_" else "_" for one in name)
+        safe = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)
         taken[safe.lower()] = taken.get(safe.lower(), 0) + 1
         unique[number] = safe if taken[safe.lower()] == 1 else f"{safe}-{taken[safe.lower()]}"
     return unique

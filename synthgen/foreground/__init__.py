@@ -84,21 +84,21 @@ def find_foreground(normal: NormalImage, method: Method) -> Foreground:
     if method.name == "none":
         return Foreground(np.ones(size, np.uint8))
     if method.folder is not None:
-        found = masks.read(method.folder, normal, size)
-        doubt = "no mask file" if found is None else "" if found.any() else "empty mask file"
+        mask = masks.read(method.folder, normal, size)
+        doubt = "no mask file" if mask is None else "" if mask.any() else "empty mask file"
     elif method.checkpoint is not None:
         key = f"sam-{sam.VERSION}-{method.checkpoint.sha256}"
-        found, doubt = cache.remember(normal, key, partial(sam.segment, checkpoint=method.checkpoint))
+        mask, doubt = cache.remember(normal, key, partial(sam.segment, checkpoint=method.checkpoint))
     else:
-        found, doubt = cache.remember(normal, f"classical-{classical.VERSION}", _classical)
-    if found is None or doubt:
+        mask, doubt = cache.remember(normal, f"classical-{classical.VERSION}", _classical)
+    if mask is None or doubt:
         return Foreground(np.ones(size, np.uint8), f"{normal.source}: {doubt}; the whole image is used")
-    return Foreground(found)
+    return Foreground(mask)
 
 
 def _classical(normal: NormalImage) -> tuple[Mask, str]:
-    found = classical.segment(normal.pixels)
-    mask = classical.full_size(found.mask, *normal.pixels.shape[:2])
-    if not found.doubt:
+    segmentation = classical.segment(normal.pixels)
+    mask = classical.full_size(segmentation.mask, *normal.pixels.shape[:2])
+    if not segmentation.doubt:
         mask = classical.follow_edge(mask, normal.pixels)
-    return mask, found.doubt or ("" if mask.any() else "the object is too thin for this size")
+    return mask, segmentation.doubt or ("" if mask.any() else "the object is too thin for this size")

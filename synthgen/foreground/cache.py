@@ -20,11 +20,11 @@ def remember(normal: NormalImage, key: str, find: Finder) -> tuple[Mask, str]:
         find: works the answer out.
     """
     height, width = normal.pixels.shape[:2]
-    place = cache.entry("foreground", f"{key}-{height}x{width}", normal)
-    known = _unpacked(cache.load(place), (height, width))
+    path = cache.entry("foreground", f"{key}-{height}x{width}", normal)
+    known = _unpacked(cache.load(path), (height, width))
     if known is None:
         known = find(normal)
-        cache.store(place, json.dumps(known[1]).encode() + b"\n" + np.packbits(known[0]).tobytes())
+        cache.store(path, json.dumps(known[1]).encode() + b"\n" + np.packbits(known[0]).tobytes())
     return known
 
 

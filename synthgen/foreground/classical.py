@@ -82,26 +82,26 @@ def follow_edge(mask: Mask, pixels: Image) -> Mask:
         slice(max(x - 2 * reach, 0), x + width + 2 * reach),
     )
     band = np.flatnonzero((inside[window] + outside[window] == 0).ravel())
-    (some, object_), (other, background) = (
+    (has_object, object_), (has_background, background) = (
         _nearby(pixels[window], part[window], 4 * reach + 1, band) for part in (inside, outside)
     )
     toward, halfway = object_ - background, 0.5 * (object_ + background)
-    told = np.zeros(mask[window].shape, bool)
-    told.ravel()[band] = some & other & ((toward * toward).sum(-1) > _FAINTEST_EDGE**2)
-    found = mask[window].copy()
-    own = pixels[window].reshape(-1, 3)[band].astype(np.float32)
-    found.ravel()[band] = ((own - halfway) * toward).sum(-1) > 0
-    found = np.where(told, found, mask[window])
-    certain = (mask[window] > 0) & ~told
+    distinct = np.zeros(mask[window].shape, bool)
+    distinct.ravel()[band] = has_object & has_background & ((toward * toward).sum(-1) > _FAINTEST_EDGE**2)
+    drawn = mask[window].copy()
+    colours = pixels[window].reshape(-1, 3)[band].astype(np.float32)
+    drawn.ravel()[band] = ((colours - halfway) * toward).sum(-1) > 0
+    drawn = np.where(distinct, drawn, mask[window])
+    certain = (mask[window] > 0) & ~distinct
     side = 2 * max(reach // 2, 1) + 1
-    most = cv2.boxFilter(found, cv2.CV_16U, (side, side), normalize=False, borderType=cv2.BORDER_REPLICATE) > side * side // 2
-    found = (most | certain).astype(np.uint8)
-    _, labels = cv2.connectedComponents(found, connectivity=8)
-    kept = np.zeros(labels.max() + 1, np.uint8)
-    kept[labels[certain]] = 1  # what the band holds of the background's dirt is not the object
-    kept[0] = 0
+    most = cv2.boxFilter(drawn, cv2.CV_16U, (side, side), normalize=False, borderType=cv2.BORDER_REPLICATE) > side * side // 2
+    drawn = (most | certain).astype(np.uint8)
+    _, labels = cv2.connectedComponents(drawn, connectivity=8)
+    of_object = np.zeros(labels.max() + 1, np.uint8)
+    of_object[labels[certain]] = 1  # what the band holds of the background's dirt is not the object
+    of_object[0] = 0
     moved = mask.copy()
-    moved[window] = kept[labels]
+    moved[window] = of_object[labels]
     return moved if moved.any() else mask
 
 

@@ -53,8 +53,8 @@ def locate(path: Path | None) -> Path:
 
 def read_checkpoint(path: Path | None) -> Checkpoint:
     """The checkpoint that is meant, with its digest. Raises what `locate` raises."""
-    found = locate(path)
-    return Checkpoint(found, file_sha256(found))
+    file = locate(path)
+    return Checkpoint(file, file_sha256(file))
 
 
 def device() -> str:

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.painting.blending import gaussian, odd_size
+from synthgen.painting.blending import finish, gaussian, odd_size
 from synthgen.painting.draws import log_uniform
+from synthgen.painting.rendered import Rendered
 from synthgen.painting.surface import Surface
 from synthgen.samples import Box, Image
 
@@ -32,6 +33,7 @@ def signed_contrast(
     bounds: tuple[float, float],
     bright_share: float,
     reach: float,
+    *,
     over_texture: float = 2.0,
     darkest: float = 1.0,
 ) -> float:
@@ -116,6 +118,25 @@ class Coat:
     light: Field | None = None
     lines: float | None = None
     hides: bool = False
+
+
+def coated(
+    surface: Surface, box: Box, coat: Coat, grain_seed: int, *, body: NDArray[np.bool_] | None = None, overhangs: bool = False
+) -> Rendered:
+    """The pixels that a coat changes on the window `box`, and their mask: the usual end of a type's rendering.
+
+    Args:
+        surface: the normal image.
+        box: the window.
+        coat: what lies there.
+        grain_seed: of the new material's grain.
+        body: (h, w) bool, the anomaly's own pixels; where the coat covers at least half of a pixel if None.
+        overhangs: whether it may hang over the edge of the object, as what lies on top does; else it is on the object alone.
+    """
+    y0, x0, y1, x1 = box
+    core = (coat.cover >= 0.5 if body is None else body).astype(np.uint8)
+    changed = paint(surface, box, coat, grain_seed, overhangs)
+    return finish(surface.pixels, box, changed, core, None if overhangs else surface.foreground[y0:y1, x0:x1])
 
 
 def paint(surface: Surface, box: Box, coat: Coat, grain_seed: int, overhangs: bool = False) -> Image:

@@ -152,12 +152,12 @@ class Surface:
         the changes over one and over two pixels at the steepest places give sigma.
         """
         luma = self.luma[:: 4 if self.scale > 0.5 else 1].astype(np.int16)
-        two = np.abs(luma[:, 2:] - luma[:, :-2])
+        over_two = np.abs(luma[:, 2:] - luma[:, :-2])
         # the steepest 0.5 %, by counting: there are few levels
-        counts = np.bincount(two.ravel(), minlength=256)[::-1].cumsum()
-        steep = two >= 255 - int(np.argmax(counts >= max(0.005 * two.size, 1)))
-        one = np.maximum(np.abs(luma[:, 1:-1] - luma[:, :-2]), np.abs(luma[:, 2:] - luma[:, 1:-1]))[steep]
-        ratio = float(two[steep].mean()) / max(float(one.mean()), 1e-3)
+        counts = np.bincount(over_two.ravel(), minlength=256)[::-1].cumsum()
+        steep = over_two >= 255 - int(np.argmax(counts >= max(0.005 * over_two.size, 1)))
+        over_one = np.maximum(np.abs(luma[:, 1:-1] - luma[:, :-2]), np.abs(luma[:, 2:] - luma[:, 1:-1]))[steep]
+        ratio = float(over_two[steep].mean()) / max(float(over_one.mean()), 1e-3)
         return float(np.clip(np.interp(ratio, (1.0, 1.24, 1.55, 1.78, 1.9), (0.4, 0.5, 0.8, 1.3, 2.5)), 0.4, 2.5))
 
     @cached_property

@@ -56,13 +56,13 @@ def _note_lines(path: Path, node: Any, place: tuple[str, ...], lines: dict[tuple
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for key, value in node.value:
-            here = f"{path}:{key.start_mark.line + 1}"
+            line = f"{path}:{key.start_mark.line + 1}"
             if not isinstance(key, yaml.ScalarNode):
-                raise UsageError(f"{here}: a key is a plain word.")
+                raise UsageError(f"{line}: a key is a plain word.")
             if key.value in seen:
-                raise UsageError(f"{here}: {key.value!r} is there twice.")
+                raise UsageError(f"{line}: {key.value!r} is there twice.")
             seen.add(key.value)
-            lines[(*place, str(key.value))] = here
+            lines[(*place, str(key.value))] = line
             _note_lines(path, value, (*place, str(key.value)), lines, done)
     elif isinstance(node, yaml.SequenceNode):
         for number, item in enumerate(node.value):

@@ -73,8 +73,8 @@ def mixture(traits: Traits, material: str | None, known: Weights | None) -> dict
     rows += [tables["traits"][name] for name in ("glossy", "restless") if getattr(traits, name)]
     weights = _normalised({name: float(np.prod([row.get(name, 1) for row in rows])) for name in SURFACE_TYPES})
     if known:
-        own, share = _normalised({name: known.get(name, 0) for name in SURFACE_TYPES}), tables["known"]
-        weights = {name: share * own[name] + (1 - share) * weights[name] for name in SURFACE_TYPES}
+        known_weights, share = _normalised({name: known.get(name, 0) for name in SURFACE_TYPES}), tables["known"]
+        weights = {name: share * known_weights[name] + (1 - share) * weights[name] for name in SURFACE_TYPES}
     return {name: round(weight, _DIGITS) for name, weight in weights.items()}
 
 

@@ -52,11 +52,6 @@ class TypeRecipe(BaseModel):
     strength: Strength | None = None
 
 
-def _mixture() -> dict[str, TypeRecipe]:
-    """What is made where no types are named."""
-    return dict.fromkeys(SURFACE_TYPES, TypeRecipe(weight=AUTO))
-
-
 class DatasetRecipe(_Strict):
     """One dataset in a recipe.
 
@@ -140,20 +135,22 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _mixture_leaves_nothing_out(self) -> "Recipe":
-        if self.mixed and any(own.leave_out for own in self.datasets.values()):
+        if self.mixed and any(dataset.leave_out for dataset in self.datasets.values()):
             raise ValueError("leave_out: a mixture leaves nothing out; name the types instead of `auto`")
         return self
 
     @model_validator(mode="after")
     def _known_weights_need_auto(self) -> "Recipe":
-        auto = any(own.weight == AUTO for own in self.types.values())
-        if not auto and any(own.mixtures for own in self.datasets.values()):
+        auto = any(type_recipe.weight == AUTO for type_recipe in self.types.values())
+        if not auto and any(dataset.mixtures for dataset in self.datasets.values()):
             raise ValueError("mixtures: only `types: auto` asks what is known of a category; leave the types away")
         return self
 
     @model_validator(mode="after")
     def _generated_normals_need_rows(self) -> "Recipe":
-        if self.layout == "dense" and any((own.model_extra or {}).get("mode") == "paper" for own in self.types.values()):
+        if self.layout == "dense" and any(
+            (type_recipe.model_extra or {}).get("mode") == "paper" for type_recipe in self.types.values()
+        ):
             raise ValueError("layout: `dense` has no place for the generated normal images of `mode: paper`; use `delta`")
         return self
 
@@ -209,15 +206,15 @@ class Recipe(_Strict):
     @field_validator("types")
     @classmethod
     def _all_or_no_weights(cls, value: dict[str, TypeRecipe]) -> dict[str, TypeRecipe]:
-        weights = [own.weight for own in value.values()]
+        weights = [type_recipe.weight for type_recipe in value.values()]
         if any(weight is not None for weight in weights):
             if any(weight is None for weight in weights):
                 raise ValueError("either all types have a `weight`, or none of them, or `auto` is one of them")
             if not any(weights):
                 raise ValueError("every weight is 0: nothing would be made")
-            if edits := [name for name, own in value.items() if own.weight == AUTO and TYPES[name].edits_edges]:
+            if edits := [name for name, type_recipe in value.items() if type_recipe.weight == AUTO and TYPES[name].edits_edges]:
                 raise ValueError(f"{edits[0]}: `auto` weighs the surface types alone; give it a number as `weight`")
-            fixed = [name for name, own in value.items() if own.per_image is not None]
+            fixed = [name for name, type_recipe in value.items() if type_recipe.per_image is not None]
             if fixed:
                 raise ValueError(f"{fixed[0]}: in a mixture a type has a `weight` instead of `per_image`")
         return value
@@ -239,8 +236,10 @@ class Recipe(_Strict):
         Raises:
             pydantic.ValidationError: the recipe sets something that the type does not have or that makes no sense.
         """
-        own = self.types[type_name]
-        return TYPES[type_name].configure(own.style or self.style, own.strength or self.strength, **(own.model_extra or {}))
+        type_recipe = self.types[type_name]
+        style, strength = type_recipe.style or self.style, type_recipe.strength or self.strength
+        settings: TypeSettings = TYPES[type_name].configure(style, strength, **(type_recipe.model_extra or {}))
+        return settings
 
     def replicas(self, dataset: str, type_name: str) -> int:
         """Samples per normal image of this dataset and type."""
@@ -249,7 +248,7 @@ class Recipe(_Strict):
     @property
     def mixed(self) -> bool:
         """Whether the types are a mixture."""
-        return any(own.weight is not None for own in self.types.values())
+        return any(type_recipe.weight is not None for type_recipe in self.types.values())
 
     def samples_per_normal(self, dataset: str) -> int:
         """Samples of a mixture per normal image of this dataset."""
@@ -289,8 +288,8 @@ def recipe_from_resolved(config: dict[str, Any]) -> Recipe:
     """The recipe that `Recipe.resolved` described: what a finished dataset knows about its own making."""
     values = {name: config[name] for name in Recipe.model_fields if name in config and name != "types"}
     types = {
-        name: {"per_image": own["per_image"], "weight": own["weight"], **own["settings"]}
-        for name, own in config["types"].items()
+        name: {"per_image": entry["per_image"], "weight": entry["weight"], **entry["settings"]}
+        for name, entry in config["types"].items()
     }
     return make_recipe(values | {"types": types})
 
@@ -355,7 +354,7 @@ def _mapping(value: Any) -> Any:
             raise ValueError("the same name is there twice")
         value = dict.fromkeys(value)
     if isinstance(value, dict):
-        return {name: {} if own is None else own for name, own in value.items()}
+        return {name: {} if settings is None else settings for name, settings in value.items()}
     return value
 
 

@@ -17,10 +17,10 @@ def recipe_schema() -> dict[str, Any]:
     definitions: dict[str, Any] = schema["$defs"]
     common = definitions.pop("TypeRecipe")["properties"]
     for name, kind in TYPES.items():
-        own = kind.settings.model_json_schema()
-        own["properties"] = own["properties"] | common  # style may be left to the recipe
-        own["additionalProperties"] = False
-        definitions[name] = own
+        definition = kind.settings.model_json_schema()
+        definition["properties"] = definition["properties"] | common  # style may be left to the recipe
+        definition["additionalProperties"] = False
+        definitions[name] = definition
     names = {name: {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]} for name in TYPES}
     names |= {alias: names[name] for alias, name in ALIASES.items()}
     schema["properties"]["types"] = {
@@ -46,8 +46,8 @@ def recipe_schema() -> dict[str, Any]:
             {"type": "array", "items": {"enum": dataset_names()}, "uniqueItems": True, "minItems": 1},
         ]
     }
-    one = {"type": "integer", "minimum": 16, "maximum": 4096}
-    schema["properties"]["size"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 2, "maxItems": 2}]}
+    side = {"type": "integer", "minimum": 16, "maximum": 4096}
+    schema["properties"]["size"] = {"anyOf": [side, {"type": "array", "items": side, "minItems": 2, "maxItems": 2}]}
     schema["properties"]["foreground"]["enum"] = [*MODES]
     schema["properties"]["refine"]["enum"] = [AUTO, *STAGES, *STAGE_ALIASES]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "synthgen recipe"} | schema

@@ -19,7 +19,7 @@ _CENTRE = (0.25, 0.75)  # where in a training window a pixel of the anomaly lies
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class RefinementBatch:
     """Pictures of one size.
 
     Attributes:
@@ -96,9 +96,9 @@ class Crops:
 
 def together(windows: Sequence[Arrays | SynthgenError]) -> tuple[Tensor, Tensor, Tensor] | SynthgenError:
     """Windows as tensors with a batch dimension; or the first error among them."""
-    for one in windows:
-        if isinstance(one, SynthgenError):
-            return one
+    for window in windows:
+        if isinstance(window, SynthgenError):
+            return window
     both, mask, squares = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*windows, strict=True))
     return both, mask, squares
 
@@ -131,11 +131,11 @@ def cuts(
         yield cut
 
 
-def to_batch(both: Tensor, mask: Tensor, squares: Tensor, scale: float, device: torch.device) -> Batch:
+def to_batch(both: Tensor, mask: Tensor, squares: Tensor, scale: float, device: torch.device) -> RefinementBatch:
     """A batch from (B, h, w, 6) uint8, (B, h, w) uint8 and (B, h, w) float32 tensors."""
     images = both.to(device, non_blocking=True).permute(0, 3, 1, 2).float() / 127.5 - 1
     normal, stage_a = images[:, :3].contiguous(), images[:, 3:].contiguous()
-    return Batch(normal, stage_a, mask.to(device).float()[:, None], squares.to(device)[:, None], scale)
+    return RefinementBatch(normal, stage_a, mask.to(device).float()[:, None], squares.to(device)[:, None], scale)
 
 
 def padded_size(size: Size) -> Size:

@@ -187,11 +187,11 @@ class RegionSynergyBlock(nn.Module):
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
         place = (image[:, None, None], rows.clamp(0, height - 1), columns.clamp(0, width - 1))
 
-        found = self._attended(_pixels(normal)[place], _pixels(anomaly)[place], inside)
+        attended = self._attended(_pixels(normal)[place], _pixels(anomaly)[place], inside)
         weight = boundary[:, 0][place]
         used = inside & (weight > 0)
-        change = self.gamma * found[used] * weight[used][:, None]
-        target = tuple(one.expand(inside.shape)[used] for one in place)
+        change = self.gamma * attended[used] * weight[used][:, None]
+        target = tuple(index.expand(inside.shape)[used] for index in place)
         # a pixel is inside one window only, so none is added to twice
         changed = _pixels(normal).index_put(target, change.to(normal.dtype), accumulate=True)
         return changed.permute(0, 3, 1, 2)
@@ -213,8 +213,8 @@ class RegionSynergyBlock(nn.Module):
         bias = self.bias[self.apart].to(query.dtype)[None, None]
         if not inside.all():
             bias = bias.masked_fill(~inside.flatten(1)[:, None, None], float("-inf"))
-        found = functional.scaled_dot_product_attention(query, key, value, bias)
-        return found[:, 0].reshape(normal.shape)
+        attended = functional.scaled_dot_product_attention(query, key, value, bias)
+        return attended[:, 0].reshape(normal.shape)
 
 
 def _pixels(features: Tensor) -> Tensor:

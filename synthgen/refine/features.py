@@ -22,13 +22,13 @@ def choose_network(config: NpcfConfig, weights: Mapping[str, Path]) -> NpcfConfi
     Raises:
         UsageError: a network was asked for whose weights are missing.
     """
-    wanted = config.perc_network if config.perceptual else "none"
-    if wanted == "none":
+    choice = config.perc_network if config.perceptual else "none"
+    if choice == "none":
         return replace(config, perc_network="none")
-    if wanted == "auto":
+    if choice == "auto":
         return replace(config, perc_network=next((name for name in ("vgg16", "encoder") if name in weights), "none"))
-    if wanted not in weights:
-        raise UsageError(f"perc_network={wanted} needs its weights: --weights {wanted}=FILE. perc_network=none does without.")
+    if choice not in weights:
+        raise UsageError(f"perc_network={choice} needs its weights: --weights {choice}=FILE. perc_network=none does without.")
     return config
 
 
@@ -74,12 +74,12 @@ class Vgg16(nn.Module):
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
         """(B, 3, H, W) in [-1, 1] -> features at 1, 1/2 and 1/4 of the resolution."""
-        x, found = ((pictures + 1) / 2 - self.mean) / self.deviation, []
+        x, features = ((pictures + 1) / 2 - self.mean) / self.deviation, []
         for number, layer in enumerate(self.layers):
             x = layer(x)
             if number in _LAYERS:
-                found.append(x)
-        return found
+                features.append(x)
+        return features
 
 
 class EncoderFeatures(nn.Module):

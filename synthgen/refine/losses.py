@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from synthgen.refine.batches import Batch
+from synthgen.refine.batches import RefinementBatch
 from synthgen.refine.blocks import laplacian
 from synthgen.refine.config import NpcfConfig, NpcfppConfig
 
@@ -22,7 +22,7 @@ _STAGE_A_SHARE = 0.7
 _AROUND = 2  # pixels
 
 
-def npcf_terms(u: Tensor, batch: Batch, config: NpcfConfig, features: Features | None) -> dict[str, Tensor]:
+def npcf_terms(u: Tensor, batch: RefinementBatch, config: NpcfConfig, features: Features | None) -> dict[str, Tensor]:
     """The weighted terms of equation 21, by name; their sum is the loss.
 
     Args:
@@ -46,7 +46,7 @@ def npcf_terms(u: Tensor, batch: Batch, config: NpcfConfig, features: Features |
     return terms
 
 
-def npcfpp_terms(u: Tensor, coarse: Tensor, batch: Batch, config: NpcfppConfig) -> dict[str, Tensor]:
+def npcfpp_terms(u: Tensor, coarse: Tensor, batch: RefinementBatch, config: NpcfppConfig) -> dict[str, Tensor]:
     """The weighted terms of equations 11 and 12, by name; their sum is the loss.
 
     Args:
@@ -94,12 +94,12 @@ def mean_over(values: Tensor, where: Tensor) -> Tensor:
 
 def _colour(u: Tensor, z: Tensor, mask: Tensor, over: Tensor, config: NpcfConfig) -> Tensor:
     """Equation 19; as printed, stage A is not masked, which adds a constant."""
-    wanted = z * mask if config.colour_reference == "mask" else z
+    reference = z * mask if config.colour_reference == "mask" else z
     where = over if config.colour_reference == "mask" else torch.ones_like(mask)
-    return mean_over((u * mask - wanted).square(), where)
+    return mean_over((u * mask - reference).square(), where)
 
 
-def _allen_cahn_loss(u: Tensor, batch: Batch, over: Tensor, config: NpcfConfig) -> Tensor:
+def _allen_cahn_loss(u: Tensor, batch: RefinementBatch, over: Tensor, config: NpcfConfig) -> Tensor:
     """Equation 10, in single precision."""
     squares = batch.squares if config.epsilon2 == 0 else config.epsilon2
     if config.pde_space == "phase":
@@ -120,15 +120,15 @@ def _total_variation(u: Tensor, mask: Tensor, config: NpcfConfig) -> Tensor:
 
 def _perceptual(u: Tensor, x: Tensor, z: Tensor, mask: Tensor, features: Features, config: NpcfConfig) -> Tensor:
     """Equation 20, as a mean over the levels."""
-    wanted = {"mixed": ((z, _STAGE_A_SHARE), (x, 1 - _STAGE_A_SHARE)), "stage-a": ((z, 1.0),), "normal": ((x, 1.0),)}
+    targets = {"mixed": ((z, _STAGE_A_SHARE), (x, 1 - _STAGE_A_SHARE)), "stage-a": ((z, 1.0),), "normal": ((x, 1.0),)}
     blank = config.perc_mask == "pixels"
-    found = features(u * mask if blank else u)
+    made = features(u * mask if blank else u)
     total = u.new_zeros(())
-    for target, weight in wanted[config.perc_target]:
+    for target, weight in targets[config.perc_target]:
         with torch.no_grad():
             known = features(target * mask if blank else target)
-        for one, other in zip(found, known, strict=True):
-            where = functional.adaptive_max_pool2d(mask, one.shape[-2:])
+        for level, target_level in zip(made, known, strict=True):
+            where = functional.adaptive_max_pool2d(mask, level.shape[-2:])
             where = torch.ones_like(where) if blank else where
-            total = total + weight * mean_over((one.float() - other.float()).square(), where) / len(found)
+            total = total + weight * mean_over((level.float() - target_level.float()).square(), where) / len(made)
     return total

@@ -13,9 +13,6 @@ from torch.nn import functional
 from synthgen.errors import IntegrityError
 from synthgen.runs.weights import read_weights
 
-MULTIPLE = 16
-"""Height and width must be multiples of this."""
-
 GROWN, FEATHER = 1.0, 1.0
 """Pixels of a 512-pixel image by which the area that may change exceeds the mask, and the standard deviation of its rim."""
 
@@ -59,9 +56,9 @@ class Encoder(nn.Module):
         """
         state = read_weights(path, "Give torchvision's weights of the backbone, as a state dictionary.")
         try:
-            own = {name: state[name] for name in self.state_dict() if not name.endswith("num_batches_tracked")}
-            own["conv1.weight"] = _spread(own["conv1.weight"], self.inputs)
-            self.load_state_dict(own, strict=False)
+            weights = {name: state[name] for name in self.state_dict() if not name.endswith("num_batches_tracked")}
+            weights["conv1.weight"] = _spread(weights["conv1.weight"], self.inputs)
+            self.load_state_dict(weights, strict=False)
         except (KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise IntegrityError(f"{path}: not weights of the encoder: {reason}. Is --set backbone=... another one?") from error
@@ -75,8 +72,8 @@ class Encoder(nn.Module):
         x = ((images + 1) / 2 - self.mean) / self.deviation
         levels = [functional.relu(self.bn1(self.conv1(x)))]
         x = functional.max_pool2d(levels[0], 3, 2, 1)
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x = stage(x)
+        for layer in (self.layer1, self.layer2, self.layer3):
+            x = layer(x)
             levels.append(x)
         return levels
 
@@ -108,7 +105,7 @@ class Npcf(nn.Module):
         """The coarse picture u.
 
         Args:
-            normal: (B, 3, H, W) float32 in [-1, 1]; H and W multiples of `MULTIPLE`.
+            normal: (B, 3, H, W) float32 in [-1, 1]; H and W multiples of 16.
             stage_a: like it.
             soft: (B, 1, H, W) float32 in [0, 1], where the picture may change (see `feathered`).
 

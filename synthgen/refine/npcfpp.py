@@ -12,7 +12,7 @@ _REDUCTION = 4  # of height and width, at the bottleneck
 _DARKEST = 1 / 512  # half a gray level: logits of black and white are finite
 
 
-def _stage(inputs: int, outputs: int, sign: Sign) -> nn.Sequential:
+def _level(inputs: int, outputs: int, sign: Sign) -> nn.Sequential:
     """Two times 3x3 convolution, GroupNorm and SiLU, then PDE and wavelet attention."""
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
@@ -25,11 +25,11 @@ class _Branch(nn.Module):
 
     def __init__(self, inputs: int, width: int, sign: Sign) -> None:
         super().__init__()
-        self.encode1 = _stage(inputs, width, sign)
-        self.encode2 = _stage(width, 2 * width, sign)
-        self.bottleneck = _stage(2 * width, 4 * width, sign)
-        self.decode1 = _stage(6 * width, 2 * width, sign)
-        self.decode2 = _stage(3 * width, width, sign)
+        self.encode1 = _level(inputs, width, sign)
+        self.encode2 = _level(width, 2 * width, sign)
+        self.bottleneck = _level(2 * width, 4 * width, sign)
+        self.decode1 = _level(6 * width, 2 * width, sign)
+        self.decode2 = _level(3 * width, width, sign)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Features at full, half and quarter resolution."""

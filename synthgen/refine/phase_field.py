@@ -103,13 +103,13 @@ def minimise(start: Field, squares: Field, steps: int = _STEPS) -> Field:
     """
     across, down = _between(squares)
     bound = np.full_like(start, 2 + FIDELITY)  # the double well's second derivative is 2 at most, between -1 and 1
-    for part, one, other in ((across, np.s_[:, :-1], np.s_[:, 1:]), (down, np.s_[:-1], np.s_[1:])):
-        bound[one] += 2 * part
-        bound[other] += 2 * part
-    rate = np.float32(_STEP_SIZE) / bound
+    for part, here, there in ((across, np.s_[:, :-1], np.s_[:, 1:]), (down, np.s_[:-1], np.s_[1:])):
+        bound[here] += 2 * part
+        bound[there] += 2 * part
+    step = np.float32(_STEP_SIZE) / bound
     phi = start.copy()
     for _ in range(steps):
-        move = rate * _slope(phi, start, across, down)
+        move = step * _slope(phi, start, across, down)
         phi -= move
         if float(np.abs(move).max()) < _STILL:
             break

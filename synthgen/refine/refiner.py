@@ -109,7 +109,7 @@ class Refiner:
         """What is recorded with every sample: the stage with its version, or the networks with the start of their digests."""
         if self.stage == PHASE_FIELD:
             return f"phase-field {phase_field.VERSION}"
-        return " + ".join(f"{one.card.model} {one.sha256[:12]}" for one in self._networks)
+        return " + ".join(f"{network.card.model} {network.sha256[:12]}" for network in self._networks)
 
     @cached_property
     def identity(self) -> dict[str, str]:
@@ -117,20 +117,20 @@ class Refiner:
         if self.stage == PHASE_FIELD:
             return {"phase_field": str(phase_field.VERSION)}
         device = self._tools.device.partition(":")[0]
-        return {"device": device} | {one.card.model: one.sha256 for one in self._networks}
+        return {"device": device} | {network.card.model: network.sha256 for network in self._networks}
 
     def unseen(self, types: Sequence[str]) -> list[str]:
         """The types among these that its networks have not learned."""
         networks = self._networks if self.stage != PHASE_FIELD else ()
-        return sorted(name for name in set(types) if any(name not in one.card.types for one in networks))
+        return sorted(name for name in set(types) if any(name not in network.card.types for network in networks))
 
     def check(self, categories: Sequence[str]) -> None:
         """Raise a UsageError unless the networks have seen these categories."""
-        for one in self._networks if self.stage != PHASE_FIELD else ():
-            if strange := sorted(set(categories) - set(one.card.categories)):
+        for network in self._networks if self.stage != PHASE_FIELD else ():
+            if strange := sorted(set(categories) - set(network.card.categories)):
                 raise UsageError(
-                    f"{one.path}: has never seen {', '.join(strange)} of {self._dataset}, only "
-                    f"{', '.join(one.card.categories)}. Give --categories, or train one on all of them."
+                    f"{network.path}: has never seen {', '.join(strange)} of {self._dataset}, only "
+                    f"{', '.join(network.card.categories)}. Give --categories, or train one on all of them."
                 )
 
     @property
@@ -146,7 +146,7 @@ class Refiner:
             rendered: stage A on each of them.
         """
         outcome = list(rendered)
-        chosen = [k for k, one in enumerate(rendered) if one.mask.any() and not one.refused]
+        chosen = [k for k, part in enumerate(rendered) if part.mask.any() and not part.refused]
         if self.stage == PHASE_FIELD:
             for k in chosen:
                 outcome[k] = phase_field.refine(normals[k], rendered[k], self._scale)
@@ -161,7 +161,7 @@ class Refiner:
         margin = max(round(_MARGIN * self._scale), 4)
         spans = []
         for low, high, side in ((box[0], box[2], self._size[0]), (box[1], box[3], self._size[1])):
-            length = min(next(one for one in (*_SIDES, side + 2 * margin) if one >= high - low + 2 * margin), side)
+            length = min(next(length for length in (*_SIDES, side + 2 * margin) if length >= high - low + 2 * margin), side)
             start = int(np.clip((low + high - length) // 2, 0, side - length))
             spans.append((start, start + length))
         (y0, y1), (x0, x1) = spans
@@ -176,10 +176,10 @@ class Refiner:
         count = self.at_once
         for numbers in shapes.values():
             for start in range(0, len(numbers), count):
-                some = numbers[start : start + count]
+                batch = numbers[start : start + count]
                 # filled up where there are fewer: a GPU may round differently for another number
-                filled = [windows[number] for number in (*some, *[some[0]] * (count - len(some)))]
-                for number, picture in zip(some, self._passed(filled), strict=False):
+                filled = [windows[number] for number in (*batch, *[batch[0]] * (count - len(batch)))]
+                for number, picture in zip(batch, self._passed(filled), strict=False):
                     drawn[number] = picture
         return drawn
 
@@ -194,8 +194,8 @@ class Refiner:
 
         height, width = windows[0].mask.shape
         size = padded_size((height, width))
-        both = np.stack([padded(np.concatenate([one.normal, one.stage_a], 2), size) for one in windows])
-        mask = torch.from_numpy(np.stack([padded(one.mask, size) for one in windows]))
+        both = np.stack([padded(np.concatenate([window.normal, window.stage_a], 2), size) for window in windows])
+        mask = torch.from_numpy(np.stack([padded(window.mask, size) for window in windows]))
         networks = self._networks
         place = networks[0].device
         with exactly(), torch.inference_mode():
@@ -211,16 +211,16 @@ class Refiner:
     @cached_property
     def _networks(self) -> "tuple[Refinement, ...]":
         """The networks of the stage, one after the other."""
-        found = [self._network(NPCF, self._tools.npcf)]
+        networks = [self._network(NPCF, self._tools.npcf)]
         if self.stage == NPCFPP:
-            found.append(self._network(NPCFPP, self._tools.npcfpp))
-            if found[1].card.coarse_sha256 != found[0].sha256:
+            networks.append(self._network(NPCFPP, self._tools.npcfpp))
+            if networks[1].card.coarse_sha256 != networks[0].sha256:
                 raise UsageError(
-                    f"--npcfpp {found[1].path}: was trained on the pictures of another npcf (SHA-256 "
-                    f"{found[1].card.coarse_sha256[:12]}...) than --npcf {found[0].path}."
+                    f"--npcfpp {networks[1].path}: was trained on the pictures of another npcf (SHA-256 "
+                    f"{networks[1].card.coarse_sha256[:12]}...) than --npcf {networks[0].path}."
                 )
         self._tools.check_seal()
-        return tuple(found)
+        return tuple(networks)
 
     def _network(self, model: str, paths: Sequence[Path]) -> "Refinement":
         from synthgen.refine.model import load_refinement, option_of, read_card
@@ -235,9 +235,9 @@ class Refiner:
             )
         loaded = load_refinement(fitting[0], model, self._tools.device)
         if loaded.card.size != self._size:
-            known, wanted = ("{}x{}".format(*size) for size in (loaded.card.size, self._size))
+            trained_on, asked = ("{}x{}".format(*size) for size in (loaded.card.size, self._size))
             raise UsageError(
-                f"{option_of(model)} {fitting[0]}: was trained on samples of {known} pixels, not of {wanted}. "
-                f"Give --size {known}, or train one for this size."
+                f"{option_of(model)} {fitting[0]}: was trained on samples of {trained_on} pixels, not of {asked}. "
+                f"Give --size {trained_on}, or train one for this size."
             )
         return loaded

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from synthgen.refine.batches import Batch
+from synthgen.refine.batches import RefinementBatch
 from synthgen.refine.blocks import boundary_of
 from synthgen.refine.config import NpcfConfig, NpcfppConfig
 from synthgen.refine.npcf import FEATHER, GROWN, Npcf, composed, feathered
@@ -22,14 +22,14 @@ def make_network(config: Config) -> Network:
     return SynergyRefineNet(config.width, config.window, config.pde_sign, config.residual)
 
 
-def coarse(network: torch.nn.Module, config: NpcfConfig, batch: Batch) -> tuple[Tensor, Tensor]:
+def coarse(network: torch.nn.Module, config: NpcfConfig, batch: RefinementBatch) -> tuple[Tensor, Tensor]:
     """NpcF's pictures, (B, 3, H, W) in [-1, 1]: as drawn, and with the normal image's own pixels around the anomaly."""
     soft = feathered(batch.mask, GROWN * batch.scale, FEATHER * batch.scale)
     drawn = network(batch.normal, batch.stage_a, soft)
     return drawn, drawn if config.residual else composed(drawn, batch.normal, soft)
 
 
-def fine(network: torch.nn.Module, config: NpcfppConfig, batch: Batch, b1: Tensor) -> tuple[Tensor, Tensor]:
+def fine(network: torch.nn.Module, config: NpcfppConfig, batch: RefinementBatch, b1: Tensor) -> tuple[Tensor, Tensor]:
     """npcF++'s pictures from those of npcF (in [-1, 1]), (B, 3, H, W) in [0, 1]: as drawn, and composed as `coarse`'s."""
     boundary = batch.mask
     if config.synergy_at == "boundary":

@@ -43,13 +43,13 @@ def compare(first: Path, second: Path) -> Difference:
         InputDataError: one of them is not there.
         IntegrityError: one of them cannot be read.
     """
-    one, other = _checksums(first), _checksums(second)
-    common = one.keys() & other.keys()
-    changed = sorted(sample for sample in common if one[sample] != other[sample])
+    first_checksums, second_checksums = _checksums(first), _checksums(second)
+    common = first_checksums.keys() & second_checksums.keys()
+    changed = sorted(sample for sample in common if first_checksums[sample] != second_checksums[sample])
     return Difference(
         config=differences(_config(first), _config(second)),
-        only_first=sorted(one.keys() - common),
-        only_second=sorted(other.keys() - common),
+        only_first=sorted(first_checksums.keys() - common),
+        only_second=sorted(second_checksums.keys() - common),
         changed=changed,
         same=len(common) - len(changed),
     )

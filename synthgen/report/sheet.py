@@ -50,10 +50,10 @@ def choose(
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for number, (category, kind, label) in enumerate(zip(categories, types, labels, strict=True)):
-        wanted = (not selection.categories or category in selection.categories) and (
+        is_selected = (not selection.categories or category in selection.categories) and (
             not selection.types or kind in selection.types
         )
-        if wanted and label:
+        if is_selected and label:
             groups.setdefault((category, kind), []).append(number)
     if not groups:
         raise InputDataError("there is no such sample to show. `synthgen info` lists the categories and types.")

@@ -24,7 +24,7 @@ def write_sheet(folder: Path, path: Path, selection: Selection, per_row: int = 4
     return path
 
 
-def write_steps(folder: Path, path: Path, selection: Selection, tools: EdgeAssets | None, root: Path | None) -> Path:
+def write_steps(folder: Path, path: Path, selection: Selection, assets: EdgeAssets | None, root: Path | None) -> Path:
     """Write a sheet of the steps of a dataset's edge edits, and return its path."""
     dataset = ShardDataset(folder)
     samples = [dataset[number] for number in _chosen(folder, dataset, selection)]
@@ -32,7 +32,7 @@ def write_steps(folder: Path, path: Path, selection: Selection, tools: EdgeAsset
     if not edits:
         raise InputDataError(f"{folder}: no edge edits are among these samples; --steps shows nothing else.")
     neighbours = with_neighbours(folder)
-    surfaces = [surface_of_edit(neighbours, sample, tools, root) for sample in edits]
+    surfaces = [surface_of_edit(neighbours, sample, assets, root) for sample in edits]
     save_sheet(path, steps_sheet(list(zip(edits, surfaces, strict=True))))
     return path
 

@@ -30,8 +30,8 @@ def steps_sheet(samples: Sequence[tuple[Sample, Surface]]) -> Image:
         top = _CAPTION + row * height
         for column, cell in enumerate(_cells(sample, surface)):
             sheet.paste(PillowImage.fromarray(_fitted(cell)), (_GAP + column * (_CELL + _GAP), top))
-        told = f"{sample.spec.sample_id}   {sample.params['operation']} ({sample.params['where']})   area {sample.area} px"
-        pen.text((_GAP, top + _CELL + 2), told.encode("latin-1", "replace").decode("latin-1"), _INK, small)
+        caption = f"{sample.spec.sample_id}   {sample.params['operation']} ({sample.params['where']})   area {sample.area} px"
+        pen.text((_GAP, top + _CELL + 2), caption.encode("latin-1", "replace").decode("latin-1"), _INK, small)
     return np.asarray(sheet)
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.builder.folder import CONFIG, MANIFEST, finished_shards, read_quarantine, read_record
+from synthgen.builder.folder import (
+    CONFIG,
+    MANIFEST,
+    Failures,
+    count_failures,
+    finished_shards,
+    read_quarantine,
+    read_record,
+)
 from synthgen.errors import InputDataError
 from synthgen.shards import ShardDataset
 
@@ -44,14 +52,14 @@ def summarise(dataset: ShardDataset) -> list[GroupSummary]:
     for category in np.unique(categories):
         height, width = sizes[category.split("/", 1)[1]]
         for kind in np.unique(types[categories == category]):
-            here = (categories == category) & (types == kind)
-            good = here & (labels == 1)
+            in_group = (categories == category) & (types == kind)
+            good = in_group & (labels == 1)
             groups.append(
                 GroupSummary(
                     str(category),
                     str(kind),
                     int(good.sum()),
-                    int(here.sum() - good.sum()),
+                    int(in_group.sum() - good.sum()),
                     _percentiles(100 * areas[good] / (height * width)),
                     _percentiles(contrasts[good]),
                 )
@@ -81,8 +89,19 @@ def info(path: Path) -> dict[str, Any]:
         "groups": [asdict(group) for group in summarise(dataset)] if len(dataset) else [],
         "commercial_use": manifest.get("commercial_use", {}),
         "redrawn": _by_type(manifest.get("redrawn", {})),
+        "failed": manifest.get("failed", {}) if manifest or path.is_file() else _failed_so_far(path),
         "config": manifest.get("config"),
     }
+
+
+def failure_lines(failed: dict[str, dict[str, Any]]) -> list[str]:
+    """What `info` says of draws that failed, as a line for each type."""
+    return [Failures(**numbers).sentence(name) for name, numbers in sorted(failed.items())]
+
+
+def _failed_so_far(folder: Path) -> dict[str, dict[str, Any]]:
+    """Failures by type of a build that is not complete."""
+    return {name: asdict(failures) for name, failures in count_failures(finished_shards(folder).values()).items()}
 
 
 def _by_type(redrawn: dict[str, dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:

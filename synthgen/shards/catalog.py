@@ -28,12 +28,12 @@ def find_shards(path: Path | str | Sequence[Path | str]) -> list[tuple[Path, Sha
         return [(path, None)]
     if (path / MANIFEST).is_file():
         return _listed(path)
-    found = sorted(path.glob(f"[!.]*{SUFFIX}"))
-    if not found:
+    files = sorted(path.glob(f"[!.]*{SUFFIX}"))
+    if not files:
         raise InputDataError(
             f"{path}: no {MANIFEST} and no *{SUFFIX} in this folder; is it the one that `synthgen build` wrote?"
         )
-    return [(file, None) for file in found]
+    return [(file, None) for file in files]
 
 
 def _listed(folder: Path) -> list[tuple[Path, ShardInfo | None]]:

@@ -116,10 +116,10 @@ class ShardDataset(Sequence[Sample]):
 
     def index(self, sample_id: Any, start: int = 0, stop: int | None = None) -> int:
         """The number of the sample with this id. Raises `ValueError` where there is none (between `start` and `stop`)."""
-        found = self._by_id().get(sample_id, -1)
-        if not start <= found < (len(self) if stop is None else stop):
+        number = self._by_id().get(sample_id, -1)
+        if not start <= number < (len(self) if stop is None else stop):
             raise ValueError(f"{sample_id!r} is not the id of a sample here")
-        return found
+        return number
 
     def column(self, name: str) -> NDArray[Any]:
         """One column for all samples, such as `"area"`, `"label"`, `"bbox"` or `"rejected"`.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from synthgen.terminal.callbacks import OnMessage
 from synthgen.terminal.console import console
 
 if TYPE_CHECKING:
@@ -42,17 +43,17 @@ def _bar(total: int) -> Iterator[Callable[[int], None]]:
         yield lambda made: progress.update(task, completed=made)
 
 
-def occasionally(talk: "Console") -> Callable[[str], None]:
+def occasionally(messages: "Console") -> OnMessage:
     """Gives a function that says every few seconds how far something is, and at once what is not used."""
     last = time.monotonic()
 
-    def say(text: str) -> None:
+    def on_message(text: str) -> None:
         nonlocal last
         if text.startswith("not used") or time.monotonic() - last > _SECONDS_BETWEEN_WORDS:
-            talk.print(text, markup=False)
+            messages.print(text, markup=False)
             last = time.monotonic()
 
-    return say
+    return on_message
 
 
 def _lines(total: int) -> Callable[[int], None]:

@@ -65,7 +65,7 @@ class training_progress:
 
         def show(name: str, epoch: int, epochs: int, measured: dict[str, float]) -> None:
             nonlocal last
-            told = " ".join(
+            text = " ".join(
                 f"{key} {value:.4f}"
                 for key, value in measured.items()
                 if key == "loss" or key.startswith(("loss_", "val_image"))
@@ -73,10 +73,10 @@ class training_progress:
             if self._bar is not None:
                 if name not in tasks:
                     tasks[name] = self._bar.add_task(name, total=epochs)
-                self._bar.update(tasks[name], completed=epoch, description=f"{name}  {told}")
+                self._bar.update(tasks[name], completed=epoch, description=f"{name}  {text}")
             elif time.monotonic() - last > 10 or epoch == epochs:
                 last = time.monotonic()
-                sys.stderr.write(f"{name}: {self._unit} {epoch} of {epochs}  {told}\n")
+                sys.stderr.write(f"{name}: {self._unit} {epoch} of {epochs}  {text}\n")
 
         return show
 

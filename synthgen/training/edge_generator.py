@@ -12,7 +12,7 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from synthgen.edges.config import GeneratorConfig
-from synthgen.edges.generator import Discriminator, Generator
+from synthgen.edges.generator import Generator, PatchDiscriminator
 from synthgen.edges.losses import (
     EdgeLoss,
     Perceptual,
@@ -120,7 +120,7 @@ class Adversaries:
     """The two networks that learn from each other, each with its optimizer."""
 
     network: Generator
-    judge: Discriminator
+    judge: PatchDiscriminator
     optimizer: torch.optim.Optimizer
     judge_optimizer: torch.optim.Optimizer
 
@@ -172,7 +172,7 @@ class _GeneratorWork:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             network = Generator(1, config.width, config.halvings, config.blocks)
-            judge = Discriminator(4, config.judge_width, config.judge_layers, config.judge_scales)
+            judge = PatchDiscriminator(4, config.judge_width, config.judge_layers, config.judge_scales)
         for part in (network, judge):
             part.to(self.compute.device).to(memory_format=self.layout)  # type: ignore[call-overload]
         self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}

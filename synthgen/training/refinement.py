@@ -18,7 +18,7 @@ from torch.multiprocessing.spawn import ProcessException
 from torch.utils.data import DataLoader
 
 from synthgen.errors import InputDataError, StorageError, SynthgenError, UsageError
-from synthgen.refine.batches import Batch, Crops, cuts, to_batch, together
+from synthgen.refine.batches import Crops, RefinementBatch, cuts, to_batch, together
 from synthgen.refine.config import NPCFPP, NpcfConfig, TrainingConfig
 from synthgen.refine.features import load_features
 from synthgen.refine.losses import Features, npcf_terms, npcfpp_terms
@@ -186,7 +186,7 @@ class _RefinementWork:
         else:
             assert training.coarse is not None
             self.coarse = load_refinement(training.coarse, "npcf", str(fabric.device))
-        self.batches: Iterator[Batch] | None = None
+        self.batches: Iterator[RefinementBatch] | None = None
 
     def begin(self) -> None:
         pass
@@ -207,7 +207,7 @@ class _RefinementWork:
         card = replace(self.training.card, measured=self.look(done, events))
         save_refinement(self.training.run.path / MODEL, self.average, card)
 
-    def _batches(self, first: int) -> Iterator[Batch]:
+    def _batches(self, first: int) -> Iterator[RefinementBatch]:
         """The batches from a step on, each cut by whichever worker is free."""
         training, share = self.training, (self.fabric.global_rank, self.fabric.world_size)
         crops = Crops(training.samples, self.config.crop, training.card.scale, training.seed)
@@ -223,7 +223,7 @@ class _RefinementWork:
             both, mask, squares = stacked
             yield to_batch(both, mask, squares, training.card.scale, self.fabric.device)
 
-    def _step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+    def _step(self, batch: RefinementBatch, step: int) -> dict[str, Tensor]:
         """One step, counted from 0; its loss terms."""
         learning_rate = _learning_rate(self.config, step, self.steps)
         for group in self.optimizer.param_groups:
@@ -236,13 +236,13 @@ class _RefinementWork:
         self._average(step)
         return {name: value.detach() for name, value in (terms | {"all": loss}).items()}
 
-    def _terms(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    def _terms(self, model: nn.Module, batch: RefinementBatch) -> dict[str, Tensor]:
         if isinstance(self.config, NpcfConfig):
             return npcf_terms(coarse(model, self.config, batch)[0], batch, self.config, self.features)
         b1 = self._b1(batch)
         return npcfpp_terms(fine(model, self.config, batch, b1)[0], (b1 + 1) / 2, batch, self.config)  # type: ignore[arg-type]
 
-    def _b1(self, batch: Batch) -> Tensor:
+    def _b1(self, batch: RefinementBatch) -> Tensor:
         """The frozen npcF's picture."""
         assert self.coarse is not None
         with torch.no_grad(), self.fabric.autocast():
@@ -296,7 +296,7 @@ class _RefinementWork:
         events.add_image("held out: " + ", ".join(titles), sheet, done, dataformats="HWC")
         return {"held_out_loss": round(float(np.mean(losses)), 6), "kept_change": round(float(np.mean(shares)), 4)}
 
-    def _stages(self, network: nn.Module, batch: Batch) -> list[Tensor]:
+    def _stages(self, network: nn.Module, batch: RefinementBatch) -> list[Tensor]:
         """The composed pictures of stage B1, and of B2 where that is what is trained, in [-1, 1]."""
         if isinstance(self.config, NpcfConfig):
             return [coarse(network, self.config, batch)[1]]
@@ -336,7 +336,7 @@ def _learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     )
 
 
-def _kept_change(picture: Tensor, batch: Batch) -> float:
+def _kept_change(picture: Tensor, batch: RefinementBatch) -> float:
     """How much of stage A's change a picture has kept, as the mean over the windows with one; 1 for all."""
     change = ((picture - batch.normal).abs() * batch.mask).sum((1, 2, 3))
     before = ((batch.stage_a - batch.normal).abs() * batch.mask).sum((1, 2, 3))

@@ -1,33 +1,23 @@
 """`detectors` as users run it, on small folders and with an untrained backbone."""
 
-import contextlib
-import io
 import subprocess
 import sys
 
-import pytest
 import torch
 
 from detectors.cli import main
 from synthgen.runs.folder import load_tensors
-from tests.support.commands import environment
+from tests.support.commands import environment, in_this_process
 
 SMALL = ["--backbone", "resnet18", "--weights", "backbone=random", "--size", 64, "--device", "cpu"]
 
 
 def detectors(*arguments, ok=True):
     """A finished command, in this process: importing PyTorch takes longer than most of them."""
-    out, err = io.StringIO(), io.StringIO()
-    status = 0
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "argv", ["detectors", *map(str, arguments)])
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code or 0
+    done = in_this_process(main, "detectors", *arguments)
     if ok:
-        assert status == 0, err.getvalue()
-    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+        assert done.returncode == 0, done.stderr
+    return done
 
 
 def start(script, *arguments):

@@ -19,7 +19,7 @@ BIN = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 def example(name, *arguments):
     """What an example prints."""
     command = [sys.executable, str(EXAMPLES / name), *map(str, arguments)]
-    there = environment(PATH=BIN, OMP_NUM_THREADS=1)
+    there = environment(PATH=BIN)
     done = subprocess.run(command, env=there, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -36,6 +36,10 @@ def built(tmp_path_factory):
 
 def test_h5py_alone_reads_shards(built):
     assert example("01_read_with_h5py.py", built).splitlines()[-1] == "180 samples"
+
+
+def test_a_loop_of_ones_own_runs(built):
+    assert "loss" in example("02_segmentation_in_pytorch.py", built, "--steps", 2)
 
 
 @pytest.mark.slow

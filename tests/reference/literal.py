@@ -31,6 +31,7 @@ def random_start_points(foreground: Mask, count: int, rng: np.random.Generator) 
 def generate_skeleton(
     foreground: Mask,
     start_points: list[Point],
+    *,
     max_steps: int,
     step_size: float,
     branching_prob: float,
@@ -68,6 +69,7 @@ def generate_skeleton(
 
 def threshold_crack(
     skeleton: Mask,
+    *,
     w0: float,
     alpha: float,
     epsilon: float,
@@ -103,6 +105,7 @@ def threshold_crack(
 
 def crack_mask(
     skeleton: Mask,
+    *,
     w0: float,
     alpha: float,
     epsilon: float,
@@ -116,7 +119,15 @@ def crack_mask(
     Opening (l.17) deletes every line narrower than `morph_kernel_size`; the blur and its threshold widen what is left by up
     to 1 px on each side. Nothing confines the mask to the foreground.
     """
-    crack = threshold_crack(skeleton, w0, alpha, epsilon, noise_scale, noise_octaves, noise_frequency)
+    crack = threshold_crack(
+        skeleton,
+        w0=w0,
+        alpha=alpha,
+        epsilon=epsilon,
+        noise_scale=noise_scale,
+        noise_octaves=noise_octaves,
+        noise_frequency=noise_frequency,
+    )
     square = np.ones((morph_kernel_size, morph_kernel_size), bool)
     closed = ndimage.binary_closing(crack, square)  # l.16
     opened = ndimage.binary_opening(closed, square)  # l.17
@@ -151,6 +162,7 @@ def apply_crack(
 
 def corrosion_mask(
     foreground: Mask,
+    *,
     polygons: int,
     radius: float,
     vertices: int,
@@ -236,6 +248,7 @@ def apply_corrosion(
 def tps_deform_local_inpaint(
     image: Image,
     mask: Mask,
+    *,
     num_ctrl_points: int,
     max_offset: float,
     dist_field_radius: float,

@@ -37,14 +37,15 @@ def write(path, pixels, **options):
     return path
 
 
-def _defective(folder, mask_folder, names, suffix, mask_name, mask_value=255, size=(48, 64)):
+def _defective(folder, masks, names, mask_value=255, size=(48, 64)):
+    """Images with a black rectangle, and its masks; `masks` is their folder and name, with {} for the image's."""
     for number, name in enumerate(names):
         mask = np.zeros(size, np.uint8)
         mask[10:20, 10:30] = mask_value
         pixels = picture(9000 + number, *size)
         pixels[mask > 0] = 0
-        write(folder / f"{name}{suffix}", pixels)
-        write(mask_folder / mask_name.format(name), mask)
+        write(folder / name, pixels)
+        write(masks.with_name(masks.name.format(Path(name).stem)), mask)
 
 
 def build_mvtec(root, categories=("bottle", "screw"), normals=4, size=(48, 64)):
@@ -55,14 +56,8 @@ def build_mvtec(root, categories=("bottle", "screw"), normals=4, size=(48, 64)):
             write(root / category / "train/good" / f"{i:03}.png", picture(100 * c + i, *size))
         for i in range(2):
             write(root / category / "test/good" / f"{i:03}.png", picture(5000 + 100 * c + i, *size))
-        _defective(
-            root / category / "test/scratch",
-            root / category / "ground_truth/scratch",
-            ["000", "001"],
-            ".png",
-            "{}_mask.png",
-            size=size,
-        )
+        masks = root / category / "ground_truth/scratch" / "{}_mask.png"
+        _defective(root / category / "test/scratch", masks, ["000.png", "001.png"], size=size)
     return root
 
 
@@ -82,7 +77,7 @@ def build_btad(root, normals=3):
         for i in range(normals):
             write(folder / "train/ok" / f"{i:04}{suffix}", picture(i))
         write(folder / f"test/ok/0000{suffix}", picture(50))
-        _defective(folder / "test/ko", folder / "ground_truth/ko", ["0000"], suffix, "{}" + mask_suffix)
+        _defective(folder / "test/ko", folder / "ground_truth/ko" / f"{{}}{mask_suffix}", [f"0000{suffix}"])
     return Path(root)
 
 
@@ -94,8 +89,8 @@ def build_visa(root, categories=("candle", "pcb1"), train=3, test=2):
         for i in range(train + test):
             write(root / normal / f"{i:04}.JPG", picture(i))
             rows.append((category, "test" if i < test else "train", "normal", f"{normal}/{i:04}.JPG", ""))
-        images, masks = root / category / "Data/Images/Anomaly", root / category / "Data/Masks/Anomaly"
-        _defective(images, masks, ["000"], ".JPG", "{}.png", mask_value=3)
+        images, masks = root / category / "Data/Images/Anomaly", root / category / "Data/Masks/Anomaly" / "{}.png"
+        _defective(images, masks, ["000.JPG"], mask_value=3)
         rows.append(
             (category, "test", "anomaly", f"{category}/Data/Images/Anomaly/000.JPG", f"{category}/Data/Masks/Anomaly/000.png")
         )
@@ -123,22 +118,17 @@ def bomb_png(width=12_000, height=9_000):
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    header = struct.pack(">II", width, height) + bytes([8, 0, 0, 0, 0])  # 8 bits of gray
     packer = zlib.compressobj(6)
     rows = b"".join(packer.compress(bytes(width + 1)) for _ in range(height)) + packer.flush()
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def build_zoo(folder):
-    """Files of every kind that people have; returns name -> reason it must be rejected for, None where it must be used."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    rgb = picture(1)
-    image = Image.fromarray(rgb)
-    ramp = np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)
+def _good_files(rgb, image, ramp):
+    """name -> bytes of files that must be used; the images are one picture in many guises, `ramp` is one of 16 bits."""
     exif = Image.Exif()
     exif[0x0112] = 6
-    good = {
+    return {
         "rgb.png": encoded(rgb),
         "UPPER.PNG": encoded(rgb),
         "photo.JPG": encoded(rgb, "JPEG"),
@@ -171,7 +161,11 @@ def build_zoo(folder):
         "n" * 200 + ".png": encoded(rgb),
         "minimum.png": encoded(rgb[:16, :16]),
     }
-    other = image.rotate(90).resize(image.size)
+
+
+def _bad_files(rgb, image):
+    """name -> (bytes, reason) of files that must be rejected for that reason."""
+    more = {"save_all": True, "append_images": [image.rotate(90).resize(image.size)]}
     bad = {
         "empty.png": (b"", "empty"),
         "text.png": (b"this is no image", "not-an-image"),
@@ -181,9 +175,9 @@ def build_zoo(folder):
         "cmyk.tif": (encoded(image.convert("CMYK"), "TIFF"), "cmyk"),
         "float.tif": (encoded(rgb[..., 0].astype(np.float32), "TIFF"), "float"),
         "int32.tif": (encoded(rgb[..., 0].astype(np.int32), "TIFF"), "unsupported"),
-        "film.png": (encoded(image, save_all=True, append_images=[other]), "animated"),
-        "film.webp": (encoded(image, "WEBP", save_all=True, append_images=[other]), "animated"),
-        "pages.tif": (encoded(image, "TIFF", save_all=True, append_images=[other]), "animated"),
+        "film.png": (encoded(image, **more), "animated"),
+        "film.webp": (encoded(image, "WEBP", **more), "animated"),
+        "pages.tif": (encoded(image, "TIFF", **more), "animated"),
         "film.gif": (encoded(image.convert("P"), "GIF"), "not-an-image"),
         "bomb.png": (bomb_png(), "too-large"),
     }
@@ -192,17 +186,27 @@ def build_zoo(folder):
         for share in (0.05, 0.3, 0.6, 0.9):
             bad[f"cut{share}.{name}"] = (whole[: int(len(whole) * share)], "truncated|damaged")
         bad[f"cut_last_byte.{name}"] = (whole[:-1], "truncated")
-    for name, data in good.items():
-        (folder / name).write_bytes(data)
-    for name, (data, _) in bad.items():
+    return bad
+
+
+NO_IMAGES = (".hidden.png", "Thumbs.db", "desktop.ini", "notes.txt", "list.csv", "meta.json", "._rgb.png")
+"""Files beside images that nobody means."""
+
+
+def build_zoo(folder):
+    """Files of every kind that people have; returns name -> reason it must be rejected for, None where it must be used."""
+    folder = Path(folder)
+    (folder / ".ipynb_checkpoints").mkdir(parents=True)
+    rgb = picture(1)
+    image = Image.fromarray(rgb)
+    good = _good_files(rgb, image, np.linspace(0, 65535, rgb[..., 0].size).reshape(rgb.shape[:2]).astype(np.uint16))
+    bad = _bad_files(rgb, image)
+    none = dict.fromkeys(NO_IMAGES, b"none of your business") | {".ipynb_checkpoints/rgb-checkpoint.png": good["rgb.png"]}
+    for name, data in (good | {name: data for name, (data, _) in bad.items()} | none).items():
         (folder / name).write_bytes(data)
     (folder / "folder.png").mkdir()
     (folder / "broken_link.png").symlink_to(folder / "nowhere.png")
     (folder / "link.png").symlink_to(folder / "rgb.png")
-    for name in (".hidden.png", "Thumbs.db", "desktop.ini", "notes.txt", "list.csv", "meta.json", "._rgb.png"):
-        (folder / name).write_bytes(b"none of your business")
-    (folder / ".ipynb_checkpoints").mkdir()
-    (folder / ".ipynb_checkpoints" / "rgb-checkpoint.png").write_bytes(good["rgb.png"])
     more = {"folder.png": "not-a-file", "broken_link.png": "broken-link", "link.png": None}
     return dict.fromkeys(good) | {name: reason for name, (_, reason) in bad.items()} | more
 

@@ -1,7 +1,8 @@
-"""The command as users run it, in a process of its own; with hooks that make a sample or an image fatal to its worker."""
+"""The command as users run it, in this process or one of its own, and hooks that make a sample or an image kill a worker."""
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -10,7 +11,9 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
+from synthgen.cli import main
 from tests.support.builders import picture, write
 
 COMMAND = [sys.executable, "-c", "from synthgen.cli import main; main()"]
@@ -59,12 +62,36 @@ def start(*arguments, **options):
 
 
 def synthgen(*arguments, **options):
-    """A finished command: its exit status, stdout and stderr. It never shows a traceback or an escape code."""
+    """A finished command: its exit status, stdout and stderr. It never shows a traceback or an escape code.
+
+    It runs in this process, where all is imported already, unless `options` give it an environment, a folder, or whatever
+    else only a process of its own can have.
+    """
+    done = in_a_process(*arguments, **options) if options else in_this_process(main, "synthgen", *arguments)
+    assert "Traceback" not in done.stderr, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    return done
+
+
+def in_a_process(*arguments, **options):
+    """A command that has ended, in a process of its own."""
     with start(*arguments, **options) as process:
         out, err = process.communicate(timeout=120)
-    assert "Traceback" not in err, err
-    assert "\x1b" not in out + err
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def in_this_process(program, name, *arguments):
+    """What a command's `main` does here; an error that it does not expect is the caller's."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        for variable in _OF_THE_CALLER:
+            patch.delenv(variable, raising=False)
+        patch.setattr(sys, "argv", [name, *map(str, arguments)])
+        try:
+            program()
+        except SystemExit as end:
+            status = end.code or 0
+    return subprocess.CompletedProcess([name, *arguments], status, out.getvalue(), err.getvalue())
 
 
 def hooks(folder, **changes):
@@ -138,6 +165,6 @@ def gone(processes):
 
 def assert_resumes(root, out, whole):
     """The same command again gives the folder that an uninterrupted build gives."""
-    done = synthgen(*build_arguments(root, out, "--jobs", 2))
+    done = synthgen(*build_arguments(root, out, "--jobs", 1))
     assert done.returncode == 0, done.stderr
     assert tree(out) == whole

@@ -6,10 +6,9 @@ import cv2
 import numpy as np
 
 from tests.support.builders import write
-from tests.support.commands import environment, synthgen
+from tests.support.commands import synthgen
 
 SIDE = 48
-ONE_THREAD = environment(OMP_NUM_THREADS=1)  # two would wait for each other where the cores are busy
 SMALL = ("--config", "cpu64", "--size", str(SIDE), "--set", "width=8", "--set", "blocks=1", "--set", "judge_width=8")
 
 
@@ -37,11 +36,11 @@ def write_scenes(root: Path, count=10, category="scene", first=0):
 def train(root, out, steps=60, *more):
     """A training by command."""
     common = ("train", "edge-generator", "--dataset", "folder", "--root", root, "--out", out, "--device", "cpu")
-    return synthgen(*common, *SMALL, "--set", f"steps={steps}", *more, env=ONE_THREAD)
+    return synthgen(*common, *SMALL, "--set", f"steps={steps}", *more)
 
 
 def build(root, out, generator, *more, types="logical,structural", **options):
     """A build by command; the threshold is low, for the generator has seen little."""
     low = [part for kind in types.split(",") for part in ("--set", f"{kind}.threshold=0.15")]
-    common = ("build", "--dataset", "folder", "--root", root, "--out", out, "--size", SIDE, "--device", "cpu")
+    common = ("build", "--dataset", "folder", "--root", root, "--out", out, "--size", SIDE, "--device", "cpu", "--jobs", 1)
     return synthgen(*common, "--types", types, *low, "--edge-generator", generator, "--max-rejected", 1, *more, **options)

@@ -33,12 +33,32 @@ def make_sample(normal, number, seed=0, kind="local"):
     """A sample; `kind` is "local", "whole" (every pixel may change) or "rejected"."""
     rng = np.random.default_rng([seed, 99, number])
     size = height, width = normal.pixels.shape[:2]
-    spec = SampleSpec(f"set/nut/{number:04}", "set", "nut", normal.source, TYPES[number % 2], number % 3, size, "crack 1")
+    spec = SampleSpec(
+        sample_id=f"set/nut/{number:04}",
+        dataset="set",
+        category="nut",
+        source=normal.source,
+        type=TYPES[number % 2],
+        replica=number % 3,
+        size=size,
+        generator="crack 1",
+    )
     if kind == "rejected":
         empty = np.zeros(size, np.uint8)
         no_box = (0, 0, 0, 0)
         return Sample(
-            spec, normal.pixels.copy(), empty, normal.pixels, no_box, {}, 7, 0, 0.0, 0.0, normal.sha256, "no visible change"
+            spec=spec,
+            image=normal.pixels.copy(),
+            mask=empty,
+            normal=normal.pixels,
+            box=no_box,
+            params={},
+            attempt=7,
+            area=0,
+            contrast=0.0,
+            visible=0.0,
+            source_sha256=normal.sha256,
+            rejected="no visible change",
         )
     y0, x0 = (0, 0) if kind == "whole" else (int(rng.integers(height)), int(rng.integers(width)))
     y1, x1 = size if kind == "whole" else (int(rng.integers(y0, height)) + 1, int(rng.integers(x0, width)) + 1)
@@ -50,17 +70,17 @@ def make_sample(normal, number, seed=0, kind="local"):
     mask[y0, x0] = True
     params = {"width": float(rng.random()), "points": [[0.5, 1e-300], [-1, 2]], "name": 'ä"\\\n', "none": None, "flag": True}
     return Sample(
-        spec,
-        image,
-        mask.astype(np.uint8),
-        normal.pixels,
-        (y0, x0, y1, x1),
-        params,
-        number % 8,
-        int(mask.sum()),
-        float(np.float32(12.3)),
-        0.5,
-        normal.sha256,
+        spec=spec,
+        image=image,
+        mask=mask.astype(np.uint8),
+        normal=normal.pixels,
+        box=(y0, x0, y1, x1),
+        params=params,
+        attempt=number % 8,
+        area=int(mask.sum()),
+        contrast=float(np.float32(12.3)),
+        visible=0.5,
+        source_sha256=normal.sha256,
     )
 
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -22,9 +23,12 @@ from synthgen.samples import NormalImage, SampleSpec
 from synthgen.shards import ShardDataset
 from synthgen.synthesis import (
     MAX_ATTEMPTS,
+    Job,
     PreparedNormal,
     SynthesisDataset,
+    Tally,
     make_sample,
+    make_samples,
     refusal,
     replay,
     sample_generator,
@@ -49,7 +53,16 @@ def prepared(this):
 
 
 def spec_of(name, sample_id="d/c/0/x/0"):
-    return SampleSpec(sample_id, "d", "c", "c/0.png", name, 0, (64, 64), SURFACE_TYPES[name].generator)
+    return SampleSpec(
+        sample_id=sample_id,
+        dataset="d",
+        category="c",
+        source="c/0.png",
+        type=name,
+        replica=0,
+        size=(64, 64),
+        generator=SURFACE_TYPES[name].generator,
+    )
 
 
 def equal(one, other):
@@ -144,6 +157,73 @@ def test_a_refused_draw_is_followed_by_the_next(monkeypatch):
     monkeypatch.setitem(TYPES, "crack", dataclasses.replace(TYPES["crack"], draw=lambda *_: 1 // len(drawn)))
     failed = make_sample(spec_of("crack", "a"), this, settings, 5)
     assert failed.rejected.startswith("failed: ZeroDivisionError")
+
+
+OF_A_TYPE = (AttributeError("no such thing"), AssertionError("never"), NotImplementedError(), IndexError(3), TypeError())
+OF_A_TYPE += (RuntimeError("a shape"), StopIteration(), ZeroDivisionError(), np.linalg.LinAlgError(), cv2.error("resize"))
+
+
+@pytest.mark.parametrize("error", OF_A_TYPE, ids=repr)
+@pytest.mark.parametrize("part", ["draw", "render_one"])
+def test_whatever_a_type_raises_is_a_failed_draw(monkeypatch, part, error):
+    """Counted apart from refusals, and no sample but its own is lost."""
+    broken = dataclasses.replace(TYPES["spot"], **{part: lambda *_: raising(error)})
+    monkeypatch.setitem(TYPES, "spot", broken)
+    this, tally = prepared(surface("photo", "disc", 128, 128)), Tally()
+    jobs = [
+        Job(spec_of(name, f"d/c/0/{name}/{k}"), this, TYPES[name].configure()) for k in range(2) for name in ("spot", "crack")
+    ]
+    samples = make_samples(jobs, 5, tally)
+    assert [sample.label for sample in samples] == [0, 1, 0, 1]
+    assert samples[0].rejected == f"failed: {type(error).__name__}: {error}"
+    assert tally.failed == {"spot": (2 * MAX_ATTEMPTS, f"{type(error).__name__}: {error}".strip())}
+    assert "spot" not in tally.refused
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (UsageError("of ours"), UsageError), (MemoryError(), MemoryError), (OSError(5, "no disk"), OSError),
+        (ModuleNotFoundError("torch"), ImportError), (RuntimeError("CUDA error: an illegal address"), UsageError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_what_is_wrong_with_the_machine_is_no_failed_draw(monkeypatch, error, told):
+    """Or the same recipe would give other samples there."""
+    monkeypatch.setitem(TYPES, "spot", dataclasses.replace(TYPES["spot"], draw=lambda *_: raising(error)))
+    with pytest.raises(told):
+        make_sample(spec_of("spot"), prepared(surface("photo", "disc", 128, 128)), TYPES["spot"].configure(), 5)
+
+
+def raising(error):
+    raise error
+
+
+def test_draws_are_counted_alike_alone_and_together(monkeypatch):
+    spot = TYPES["spot"]
+
+    def draw(rng, *rest):
+        if (number := rng.random()) < 0.4:
+            raise ValueError(f"{number}")
+        return spot.draw(rng, *rest)
+
+    monkeypatch.setitem(TYPES, "spot", dataclasses.replace(spot, draw=draw, smallest_contrast=30.0))
+    this = prepared(surface("photo", "disc", 128, 128))
+    jobs = [Job(spec_of("spot", f"d/c/0/spot/{k}"), this, spot.configure()) for k in range(30)]
+    alone, together, batches = Tally(), Tally(), Tally()
+    made = [make_samples([job], 5, alone)[0] for job in jobs]
+    make_samples(jobs, 5, together)
+    monkeypatch.setitem(TYPES, "spot", dataclasses.replace(TYPES["spot"], render_many=rendering_all_with(spot)))
+    make_samples(jobs, 5, batches)
+    assert alone == together == batches
+    draws = sum(sample.label for sample in made) + alone.refused["spot"].total() + alone.failed["spot"][0]
+    assert draws == sum(sample.attempt + 1 for sample in made)
+    assert alone.refused["spot"]["not visible"] > 0
+
+
+def rendering_all_with(kind):
+    return lambda surfaces, params: [kind.render_one(*pair) for pair in zip(surfaces, params, strict=True)]
 
 
 def test_refusals_have_their_limits():

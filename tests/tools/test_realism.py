@@ -6,16 +6,19 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.commands import synthgen
-
 torch = pytest.importorskip("torch")
 
 from scipy.stats import kstest  # noqa: E402
 
 from detectors.data.backbones import load_backbone  # noqa: E402
+from synthgen.decide import decide  # noqa: E402
+from synthgen.plan import make_plan  # noqa: E402
+from synthgen.recipe import make_recipe  # noqa: E402
 from synthgen.shards import ShardDataset  # noqa: E402
-from tools.bench import realism  # noqa: E402  needs torch
-from tools.bench import realism_patches as patches  # noqa: E402
+from synthgen.synthesis import SynthesisDataset  # noqa: E402
+from tools.bench.__main__ import main  # noqa: E402
+from tools.bench.support import distances, patches  # noqa: E402
+from tools.bench.support.samples import write_shard  # noqa: E402
 
 SIZE = (160, 200)
 
@@ -43,21 +46,12 @@ def test_the_window_lies_around_the_defect_and_inside_the_image(box, side):
     """The least side is 48 / 256, the largest 160 / 256, of the shorter side of the image."""
     mask = blob(*box)
     mask[150, 100] = 1  # smaller parts do not count
-    top, left, found = patches.window_of(mask)
-    assert found == side
+    top, left, got = patches.window_of(mask)
+    assert got == side
     assert 0 <= top <= SIZE[0] - side
     assert 0 <= left <= SIZE[1] - side
     inside = blob(*box)[top : top + side, left : left + side].sum()
     assert inside == min(box[2], side) * min(box[3], side)
-
-
-def test_a_bent_crack_that_is_longer_than_its_window_is_in_it():
-    mask = np.zeros(SIZE, np.uint8)
-    cv2.ellipse(mask, (100, 80), (95, 75), 0, 90, 360, 1, 2)
-    assert not mask[30:130, 50:150].any()  # around the middle of its box
-    top, left, side = patches.window_of(mask)
-    assert side == 100
-    assert mask[top : top + side, left : left + side].sum() > side
 
 
 def test_surroundings_show_nothing_of_the_defect():
@@ -107,11 +101,11 @@ def test_the_most_unusual_place_is_found():
         image = texture(100 + seed)
         image[y - 8 : y + 8, x - 8 : x + 8] = [[230], [20]] * 8
         image[0] = 255  # in the margin
-        distances = locator.distances(image)
-        found = patches.farthest(distances, (128, 128))
-        assert np.hypot(found[0] - y, found[1] - x) < 14
+        unusual = locator.distances(image)
+        place = patches.farthest(unusual, (128, 128))
+        assert np.hypot(place[0] - y, place[1] - x) < 14
         elsewhere = blob(20, 20, 3, 3, (128, 128))
-        assert np.hypot(*np.subtract(patches.farthest(distances, (128, 128), elsewhere), 21)) < 8
+        assert np.hypot(*np.subtract(patches.farthest(unusual, (128, 128), elsewhere), 21)) < 8
 
 
 def test_kid_is_the_mean_over_pairs_of_different_objects():
@@ -120,13 +114,13 @@ def test_kid_is_the_mean_over_pairs_of_different_objects():
     x_groups, y_groups = list("aabcdee"), list("pqrsst")
 
     def mean(pairs):
-        return np.mean([(float(one @ other) / 5 + 1) ** 3 for one, other in pairs])
+        return np.mean([(float(first @ second) / 5 + 1) ** 3 for first, second in pairs])
 
     def within(z, groups):
         return mean([(z[i], z[k]) for i in range(len(z)) for k in range(len(z)) if groups[i] != groups[k]])
 
-    expected = within(x, x_groups) + within(y, y_groups) - 2 * mean([(one, other) for one in x for other in y])
-    assert realism.kid(x, y, x_groups, y_groups) == pytest.approx(expected)
+    expected = within(x, x_groups) + within(y, y_groups) - 2 * mean([(first, second) for first in x for second in y])
+    assert distances.kid(x, y, x_groups, y_groups) == pytest.approx(expected)
 
 
 def alike(rng, count=24, shift=0.0):
@@ -139,11 +133,11 @@ def test_the_figures_of_what_is_alike_and_of_what_is_not():
     """Photographs of the same objects are no evidence: without objects, the folds would tell them by heart."""
     rng = np.random.default_rng(0)
     same, other = [], []
-    for _ in range(60):
-        (x, one), (y, two), (z, three) = alike(rng), alike(rng), alike(rng, shift=1.0)
-        names = [[f"{letter}{number}" for number in groups] for letter, groups in (("x", one), ("y", two), ("z", three))]
-        same.append((realism.kid(x, y, *names[:2]), realism.told_apart(x, y, *names[:2], rng)))
-        other.append((realism.kid(x, z, names[0], names[2]), realism.told_apart(x, z, names[0], names[2], rng)))
+    for _ in range(30):
+        (x, of_x), (y, of_y), (z, of_z) = alike(rng), alike(rng), alike(rng, shift=1.0)
+        names = [[f"{letter}{number}" for number in groups] for letter, groups in (("x", of_x), ("y", of_y), ("z", of_z))]
+        same.append((distances.kid(x, y, *names[:2]), distances.told_apart(x, y, *names[:2], rng)))
+        other.append((distances.kid(x, z, names[0], names[2]), distances.told_apart(x, z, names[0], names[2], rng)))
     kid, auroc = np.transpose(same)
     assert abs(kid.mean()) < 3 * kid.std() / np.sqrt(len(kid))
     assert 0.4 < auroc.mean() < 0.53
@@ -154,139 +148,98 @@ def test_the_figures_of_what_is_alike_and_of_what_is_not():
 def test_folds_and_halves_share_no_object():
     rng = np.random.default_rng(0)
     groups = [f"object {k}" for k in np.r_[np.zeros(13, int), rng.integers(1, 12, 40)]]
-    drawn, half = realism.sizes(groups)
+    drawn, half = distances.sizes(groups)
     for _ in range(20):
-        first, second = realism.halves(groups, rng)
+        first, second = distances.halves(groups, rng)
         assert min(len(first), len(second)) >= half
         assert not {groups[i] for i in first} & {groups[i] for i in second}
         names = [groups[i] for i in first + second]
-        assert max(names.count(name) for name in names) == realism.PER_OBJECT
+        assert max(names.count(name) for name in names) == distances.PER_OBJECT
         assert drawn == int(0.8 * len(names))
-        folds = realism.folds_of(names, rng)
+        folds = distances.folds_of(names, rng)
         assert len({(name, fold) for name, fold in zip(names, folds, strict=True)}) == len(set(names))
-        assert np.bincount(folds, minlength=realism.FOLDS).min() > 0
+        assert np.bincount(folds, minlength=distances.FOLDS).min() > 0
 
 
 def test_windows_are_matched_by_side_then_by_place():
     rng = np.random.default_rng(0)
     sides = rng.permutation([30] * 20 + [60] * 20 + [100] * 20)
     offered = [(int(rng.integers(0, 160 - side + 1)), int(rng.integers(0, 200 - side + 1)), int(side)) for side in sides]
-    wanted = [*[window for window in offered if window[2] != 60][:15], (0, 0, 60), (100, 140, 60)]
-    chosen, side, place = realism.matched(wanted, offered, SIZE, rng)
-    assert len(set(chosen)) == len(wanted)
-    assert [offered[i][2] for i in chosen] == [window[2] for window in wanted]
+    asked = [*[window for window in offered if window[2] != 60][:15], (0, 0, 60), (100, 140, 60)]
+    chosen, side, place = distances.matched(asked, offered, SIZE, rng)
+    assert len(set(chosen)) == len(asked)
+    assert [offered[i][2] for i in chosen] == [window[2] for window in asked]
     assert side == 0
     assert place < 0.1  # all but two are among what is offered
-    assert realism.matched([(0, 0, 30)], [(0, 0, 60)], SIZE, rng)[1] == pytest.approx(1.0)
-    first = [realism.matched([(0, 0, 30)], [(0, 0, 30)] * 2, SIZE, rng)[0][0] for _ in range(200)]
+    assert distances.matched([(0, 0, 30)], [(0, 0, 60)], SIZE, rng)[1] == pytest.approx(1.0)
+    first = [distances.matched([(0, 0, 30)], [(0, 0, 30)] * 2, SIZE, rng)[0][0] for _ in range(200)]
     assert kstest(first, [0, 1] * 100).pvalue > 0.01
-
-
-def test_types_and_sets_are_read_and_refused(tmp_path, capsys):
-    assert realism.parse_types("crack,blowhole=spot+corrosion") == {"crack": ["crack"], "blowhole": ["spot", "corrosion"]}
-    for bad in ("nameless", "real=there", "=there"):
-        command = ["--real", str(tmp_path), "--types", "crack", "--set", bad, "--weights", "random"]
-        assert realism.main(command) == 2
-        assert f"--set {bad}: expected NAME=SHARDS" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
     """Two sets of shards; and a category whose defects are one generator's, as another seed draws them."""
     folder = tmp_path_factory.mktemp("realism")
-    common = [
-        "--dataset",
-        "demo",
-        "--categories",
-        "gravel",
-        "--size",
-        "96",
-        "--strength",
-        "strong",
-        "--sample",
-        "100%",
-        "--max-rejected",
-        "1",
-        "--jobs",
-        "1",
-    ]
-    builds = {"same": ("crack", 0), "other": ("stain", 0), "real": ("crack", 1)}
-    for name, (types, seed) in builds.items():
-        done = synthgen("build", *common, "--types", types, "--per-image", 1, "--seed", seed, "--out", folder / name)
-        assert done.returncode == 0, done.stderr
+    common = {"datasets": {"demo": {"categories": ["gravel"]}}, "size": 96, "strength": "strong", "max_rejected": 1}
+    for name, (type_name, seed) in {"same": ("crack", 0), "other": ("stain", 0), "real": ("crack", 1)}.items():
+        recipe = make_recipe({**common, "types": {type_name: {"per_image": 1}}, "seed": seed})
+        (folder / name).mkdir()
+        samples = SynthesisDataset(make_plan(decide(recipe, {})))
+        write_shard(folder / name / "gravel.h5", [sample for sample in samples if not sample.rejected])
     for number, sample in enumerate(ShardDataset(folder / "real")):
-        for place, pixels in (
-            ("test/split", sample.image),
-            ("ground_truth/split", 255 * sample.mask),
-            ("train/good", sample.normal),
-        ):
+        pictures = {"test/split": sample.image, "ground_truth/split": 255 * sample.mask, "train/good": sample.normal}
+        for place, pixels in pictures.items():
             path = folder / "category" / place / f"{number:03d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), pixels[..., ::-1] if pixels.ndim == 3 else pixels)
     return folder
 
 
-def audit(rendered, capsys, *more, types="split=crack+stain"):
+def audit(rendered, *more, types="split=crack+stain", into="records"):
+    """The command: its exit status, and its rows by name."""
+    words = ["realism", "--into", rendered / into, "--real", rendered / "category", "--types", types]
+    words += ["--set", f"same={rendered / 'same'}", "--set", f"other={rendered / 'other'}", "--weights", "random"]
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        status = realism.main(
-            [
-                "--real", str(rendered / "category"), "--types", types, "--set", f"same={rendered / 'same'}",
-                "--set", f"other={rendered / 'other'}", "--weights", "random", "--repeats", "4", *map(str, more),
-            ]
-        )  # fmt: skip
-    return status, capsys.readouterr()
+        status = main([str(word) for word in (*words, "--repeats", 4, *more)])
+    records = sorted((rendered / into).glob("*.json")) if status == 0 else []
+    rows = json.loads(records[-1].read_text())["figures"]["realism"]["rows"] if records else []
+    return status, {name: {"kid": kid, "auroc": auroc} for _, name, _, kid, auroc, _, _ in rows}
 
 
-def test_the_generator_that_made_the_real_ones_is_nearest(rendered, capsys, tmp_path):
-    status, text = audit(rendered, capsys, "--json", tmp_path / "rows.jsonl", "--sheet", tmp_path / "sheet.png")
-    assert status == 0, text.err
-    rows = {row["row"]: row for row in map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())}
+def test_the_generator_that_made_the_real_ones_is_nearest(rendered, tmp_path):
+    status, rows = audit(rendered, "--sheet", tmp_path / "sheet.png")
+    assert status == 0
     assert {"normal", "same", "other"} <= rows.keys()
-    assert abs(rows["same"]["kid_mean"]) < rows["other"]["kid_mean"]
-    assert rows["same"]["auroc_mean"] < rows["other"]["auroc_mean"]
-    assert all(len(row["kid"]) == len(row["auroc"]) == 4 for row in rows.values())
-    assert all(f"  {name:20s} {row['n']:4d}" in text.out for name, row in rows.items())
-    sheet = cv2.imread(str(tmp_path / "sheet.png"))
-    assert sheet.shape[0] == 5 * (patches.PATCH + 4)
-    assert audit(rendered, capsys)[1].out == text.out
+    assert abs(rows["same"]["kid"][0]) < rows["other"]["kid"][0]
+    assert rows["same"]["auroc"][0] < rows["other"]["auroc"][0]
+    for row in rows.values():
+        assert np.mean(row["kid"][2:]) == pytest.approx(row["kid"][0], abs=1e-4)  # the repetitions stand after the mean
+        assert len(row["auroc"]) == 2 + 4
+    assert cv2.imread(str(tmp_path / "sheet.png")).shape[0] == 5 * (patches.PATCH + 4)
 
 
 def test_defects_that_nobody_marked_are_looked_for(rendered, capsys):
     masks = rendered / "category" / "ground_truth"
     masks.rename(rendered / "masks")
     try:
-        status, text = audit(rendered, capsys)
+        status, rows = audit(rendered, into="unmarked")
     finally:
         (rendered / "masks").rename(masks)
-    assert status == 0, text.err
-    assert "same: the most unusual place is on the mask in" in text.out
-    assert ", 0 with a mask" in text.out
+    assert status == 0
+    assert "same" in rows
+    assert "same: the most unusual place is on the mask in" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    ("types", "status", "words"),
-    [("splits=crack", 2, "Did you mean 'split'"), ("split=rust", 2, "no set has samples of rust")],
+    ("types", "more", "status", "words"),
+    [
+        ("splits=crack", (), 2, "Did you mean 'split'"),
+        ("split=rust", (), 2, "no set has samples of rust"),
+        ("split=crack", ("--normals", "nowhere"), 3, "nowhere: there is no such folder. Say where normal images are"),
+        ("split=crack", ("--set", "real=there"), 2, "--set real=there: expected NAME=SHARDS"),
+    ],
 )
-def test_what_cannot_be_meant_is_said(rendered, capsys, types, status, words):
-    found, text = audit(rendered, capsys, types=types)
-    assert found == status
-    assert words in text.err
-
-
-def test_normal_images_are_asked_for(rendered, capsys):
-    status, text = audit(rendered, capsys, "--normals", rendered / "nowhere")
-    assert status == 3
-    assert "nowhere: there is no such folder. Say where normal images are: --normals" in text.err
-
-
-def test_few_images_are_too_few(rendered, capsys, tmp_path):
-    for place in ("test/split", "ground_truth/split", "train/good"):
-        (tmp_path / "category" / place).mkdir(parents=True)
-        for file in sorted((rendered / "category" / place).iterdir())[:4]:
-            (tmp_path / "category" / place / file.name).write_bytes(file.read_bytes())
-    (tmp_path / "same").symlink_to(rendered / "same")
-    (tmp_path / "other").symlink_to(rendered / "other")
-    status, text = audit(tmp_path, capsys)
-    assert status == 3
-    assert "Take more images" in text.err
+def test_what_cannot_be_meant_is_said(rendered, capsys, types, more, status, words):
+    assert audit(rendered, *more, types=types)[0] == status
+    assert words in capsys.readouterr().err

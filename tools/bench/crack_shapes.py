@@ -1,6 +1,6 @@
 """Figures of crack geometry from binary masks, and how those of two sets of masks differ.
 
-    python tools/bench/crack_shapes.py MASKS [OTHER] [--type crack] [--json FILE]
+    python -m tools.bench crack_shapes MASKS [OTHER] [--type crack]
 
 MASKS and OTHER are folders of mask images (anything above 0 is crack), shard files or folders of shards (`*.h5`; only samples
 of `--type`). With two sets, the table shows both medians, and the Kolmogorov-Smirnov distance of the two distributions
@@ -11,7 +11,6 @@ unit). Spurs that thinning leaves at rough edges are cut, and pinholes filled, b
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,6 +23,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.stats import ks_2samp
 from skimage.morphology import skeletonize
+
+from tools.bench.support.records import Outcome
+from tools.bench.support.tables import Cell, Column, Table
 
 Mask = NDArray[np.uint8]
 Figures = dict[str, float]
@@ -127,7 +129,7 @@ def neighbours(skeleton: Mask) -> NDArray[np.uint8]:
 
 
 def _links(skeleton: Mask) -> Iterator[tuple[tuple[NDArray[np.intp], ...], tuple[NDArray[np.intp], ...], float]]:
-    """Pairs of neighbouring pixels by direction: indices of the one, of the other, their distance."""
+    """Pairs of neighbouring pixels by direction: indices of the first, of the second, their distance."""
     on = np.pad(skeleton > 0, 1)
     for dy, dx in ((0, 1), (1, 0), (1, 1), (1, -1)):
         other = np.roll(on, (-dy, -dx), (0, 1))
@@ -256,48 +258,42 @@ def _shard_masks(path: Path, type_name: str) -> Iterator[Mask]:
 
     with h5py.File(path, "r") as shard:
         names = [n.decode() if isinstance(n, bytes) else str(n) for n in np.ravel(shard["type"].attrs["names"])]
-        wanted = (shard["type"][:] == names.index(type_name)) if type_name in names else np.zeros(len(shard["type"]), bool)
-        for i in np.flatnonzero(wanted & (shard["label"][:] == 1)):
+        of_type = (shard["type"][:] == names.index(type_name)) if type_name in names else np.zeros(len(shard["type"]), bool)
+        for i in np.flatnonzero(of_type & (shard["label"][:] == 1)):
             yield shard["mask"][i]
 
 
-def table(first: list[Figures], second: list[Figures] | None, titles: list[str]) -> str:
-    """One line per figure: median [10th .. 90th percentile] of each set, and how far apart they are."""
-    one = _summary(first)
-    columns = (_columns(first), _columns(second)) if second else None
-    other = _summary(second) if second else {}
-    lines = [f"{'':18}" + "".join(f"{t[-32:]:>34}" for t in titles) + ("   ratio     KS" if second else "")]
-    for name, stats in one.items():
-        line = f"{name:18}{_cell(stats):>34}"
-        if columns and name in other:
-            ratio = other[name]["median"] / stats["median"] if stats["median"] else float("nan")
-            distance = ks_2samp(columns[0][name], columns[1][name]).statistic
-            line += f"{_cell(other[name]):>34}{ratio:8.2f}{distance:7.2f}"
-        lines.append(line)
-    return "\n".join(lines)
+def table(sets: dict[str, list[Figures]]) -> Table:
+    """One line per figure: median [10th .. 90th percentile] of each set, and how far apart two sets are."""
+    summaries, columns = [_summary(rows) for rows in sets.values()], [_columns(rows) for rows in sets.values()]
+    titles = [Column(""), *(Column(name, ("{:.4g} [{:.3g} .. {:.3g}]",)) for name in sets)]
+    if len(sets) == 2:
+        titles += [Column("ratio", ("{:.2f}",)), Column("KS", ("{:.2f}",))]
+    rows: list[list[Cell]] = []
+    for name in summaries[0]:
+        stats = [summary.get(name) for summary in summaries]
+        row: list[Cell] = [name, *(part and [part["median"], part["p10"], part["p90"], part["masks"]] for part in stats)]
+        if len(sets) == 2:
+            first, second = stats
+            row.append(second["median"] / first["median"] if first and second and first["median"] else None)
+            row.append(float(ks_2samp(columns[0][name], columns[1][name]).statistic) if second else None)
+        rows.append(row)
+    return Table(titles, rows)
 
 
-def _cell(stats: dict[str, float]) -> str:
-    return f"{stats['median']:.4g} [{stats['p10']:.3g} .. {stats['p90']:.3g}]"
-
-
-def main() -> None:
-    """Command line; see the module's text."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said."""
     parser.add_argument("masks", type=Path)
     parser.add_argument("other", type=Path, nargs="?")
     parser.add_argument("--type", default="crack", help="name of the samples to take from shards")
-    parser.add_argument("--json", type=Path, help="write both summaries there")
-    args = parser.parse_args()
-    sources = [s for s in (args.masks, args.other) if s]
-    sets = [[describe(mask) for mask in read_masks(source, args.type)] for source in sources]
-    for source, figures in zip(sources, sets, strict=True):
-        if not any(row["components"] for row in figures):
-            sys.exit(f"{source}: no mask in it marks anything" + f" (samples of type {args.type!r} in shards).")
-    print(table(sets[0], sets[1] if len(sets) > 1 else None, [str(s) for s in sources]))
-    if args.json:
-        args.json.write_text(json.dumps({str(s): _summary(f) for s, f in zip(sources, sets, strict=True)}, indent=1) + "\n")
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> Outcome:
+    """One table."""
+    sources = [source for source in (options.masks, options.other) if source]
+    sets = {source.name: [describe(mask) for mask in read_masks(source, options.type)] for source in sources}
+    empty = [name for name, figures in sets.items() if not any(row["components"] for row in figures)]
+    if empty:
+        why = f"no mask in it marks anything (samples of type {options.type!r} in shards)"
+        return Outcome({}, [f"{name}: {why}" for name in empty])
+    return Outcome({"crack_shapes": table(sets)})

@@ -1,6 +1,6 @@
 """Breaks builds in every way that needs no privileges, goes on, and compares with a build that was left in peace.
 
-    python tools/bench/faults.py --kills 50
+    python -m tools.bench faults --kills 50
 
 Each line is one kind of fault: how often it was tried, how often the same command ended with the same bytes as the
 undisturbed build, and the most shards that one fault made the build do twice (at most one per worker is right). The exit
@@ -23,14 +23,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+from tools.bench.support.records import ROOT, Outcome
+from tools.bench.support.tables import Column, Table
+
 JOBS = 2
 _COMMAND = [sys.executable, "-c", "from synthgen.cli import main; main()"]
-_WHAT = "build --dataset demo --categories brick,gear --types crack,corrosion --per-image 1 --size 64 --max-rejected 1"
+_BUILD = "build --dataset demo --categories brick,gear --types crack,corrosion --per-image 1 --size 64 --max-rejected 1"
 _SAMPLES_PER_SHARD = 8
 _PATIENCE = 180  # seconds for one command
 _OF_WORKERS = "shard-"  # failpoints of this prefix are in workers
@@ -82,11 +83,11 @@ def start(out: Path, variables: dict[str, str] | None = None, largest_file: int 
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
-    what = [*_WHAT.split(), "--samples-per-shard", str(_SAMPLES_PER_SHARD), "--jobs", str(JOBS), "--out", str(out)]
+    build = [*_BUILD.split(), "--samples-per-shard", str(_SAMPLES_PER_SHARD), "--jobs", str(JOBS), "--out", str(out)]
     plain = {name: value for name, value in os.environ.items() if name not in ("SYNTHGEN_FAILPOINT", "SYNTHGEN_DATA")}
     paths = [(variables or {}).get("PYTHONPATH", ""), str(ROOT), plain.get("PYTHONPATH", "")]
     return subprocess.Popen(
-        [*_COMMAND, *what],
+        [*_COMMAND, *build],
         env={**plain, **(variables or {}), "PYTHONPATH": os.pathsep.join(filter(None, paths))},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -193,8 +194,8 @@ class Bench:
         shutil.rmtree(out)
 
     def _compare(self, out: Path) -> None:
-        found = digests(out)
-        other = [name for name in found.keys() | self.whole.files.keys() if found.get(name) != self.whole.files.get(name)]
+        files, whole = digests(out), self.whole.files
+        other = [name for name in files.keys() | whole.keys() if files.get(name) != whole.get(name)]
         if other:
             raise WrongError(f"not the undisturbed build's: {', '.join(sorted(other)[:5])}")
 
@@ -233,7 +234,7 @@ class Bench:
         process = start(out)
         workers: list[psutil.Process] = []
         while not workers and process.poll() is None:
-            workers = [one for one in family(process) if is_worker(one)]
+            workers = [child for child in family(process) if is_worker(child)]
             time.sleep(0.01)
         try:
             process.wait(self._random.uniform(0, self.whole.seconds / 2))
@@ -248,7 +249,7 @@ class Bench:
         while process.poll() is None:
             for name, inode in shards(out).items() if out.exists() else ():
                 inodes.setdefault(name, set()).add(inode)
-            workers |= {one.pid for one in family(process) if is_worker(one)}
+            workers |= {child.pid for child in family(process) if is_worker(child)}
             time.sleep(0.02)
         finish(process, 0)
         if deaths and len(workers) <= JOBS:
@@ -387,42 +388,30 @@ def schedule(bench: Bench, kills: int) -> list[tuple[str, Callable[[Path], int]]
     return faults + [(kind, fault) for kind, fault in others.items() for _ in range(few)]
 
 
-def say(*words: Any, stream: Any = sys.stdout) -> None:
-    """One line, at once."""
-    stream.write(" ".join(map(str, words)) + "\n")
-    stream.flush()
-
-
-def main() -> int:
-    """Run what the command line asks for; returns the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said."""
     parser.add_argument("--kills", type=int, default=50, help="kill -9 at random moments; other faults a tenth of it each")
     parser.add_argument("--seed", type=int, default=0, help="decides the moments, points and victims")
     parser.add_argument("--dir", type=Path, help="where the builds are made; default: a temporary folder")
-    asked = parser.parse_args()
-    if asked.kills < 1:
-        parser.error("--kills: at least 1")
-    if asked.dir is not None:
-        asked.dir.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="faults-", dir=asked.dir))
+
+
+def run(options: argparse.Namespace) -> Outcome:
+    """A line for each kind of fault, and what went wrong."""
+    if options.kills < 1:
+        return Outcome({}, ["--kills: at least 1"])
+    if options.dir is not None:
+        options.dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="faults-", dir=options.dir))
     began = time.monotonic()
-    bench = Bench(folder, asked.seed)
-    say(f"undisturbed: {len(shards(bench.whole.folder))} shards in {bench.whole.seconds:.1f} s with {JOBS} workers")
-    planned = schedule(bench, asked.kills)
-    for number, (kind, fault) in enumerate(planned):
+    bench = Bench(folder, options.seed)
+    for kind, fault in schedule(bench, options.kills):
         bench.attempt(kind, fault)
-        tally = bench.tallies[kind]
-        if all(kind != later for later, _ in planned[number + 1 :]):
-            say(f"{kind}: {tally.tried} tried, {tally.recovered} recovered, at most {tally.most_redone} shards redone")
     wrong = [line for tally in bench.tallies.values() for line in tally.wrong]
-    for line in wrong:
-        say(line, stream=sys.stderr)
+    rows = [[kind, tally.tried, tally.recovered, tally.most_redone] for kind, tally in bench.tallies.items()]
     tried = sum(tally.tried for tally in bench.tallies.values())
-    say(f"{tried - len(wrong)} of {tried} recovered in {time.monotonic() - began:.0f} s")
+    most = max(tally.most_redone for tally in bench.tallies.values())
+    rows.append([f"all, in {time.monotonic() - began:.0f} s", tried, tried - len(wrong), most])
     if not wrong:
         shutil.rmtree(folder)
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    columns = [Column("fault"), Column("tried"), Column("recovered"), Column("shards made again, at most")]
+    return Outcome({"faults": Table(columns, rows)}, wrong)

@@ -1,139 +1,24 @@
 """What refinement costs: each stage for a whole image and for a crop, sparse against dense attention, and a training step.
 
-    python tools/bench/refine.py [--rounds 5] [--large]
+    python -m tools.bench refine [--rounds 5] [--large]
 
 One thread, CPU time, untrained networks (the weights make no difference to the time). `--large` adds WideResNet-50-2 and a
 width of 32, which want a GPU: `python tools/gpu_check.py` measures them there.
 """
 
 import argparse
-from dataclasses import replace
 
-import numpy as np
-import torch
-
-from synthgen.anomalies.registry import TYPES
-from synthgen.datasets.demo import read_rendered
-from synthgen.painting.surface import Surface
-from synthgen.refine import phase_field
-from synthgen.refine.batches import Batch
-from synthgen.refine.blocks import RegionSynergyBlock
-from synthgen.refine.config import NPCF, NPCFPP, PRESETS, NpcfConfig
-from synthgen.refine.losses import npcf_terms, npcfpp_terms
-from synthgen.refine.stages import coarse, fine, make_network
-from synthgen.synthesis import sample_generator
-from tools.bench.timing import Variant, one_thread, take_turns
-
-CROP, WHOLE = 128, 512
+from tools.bench.support.records import Outcome
 
 
-def scene(count, side, share=0.02):
-    """A batch with a square anomaly of this share of the pixels in each picture."""
-    generator = torch.Generator().manual_seed(0)
-    normal = torch.rand(count, 3, side, side, generator=generator) * 2 - 1
-    mask = torch.zeros(count, 1, side, side)
-    half = max(int(side * share**0.5 / 2), 3)
-    mask[..., side // 2 - half : side // 2 + half, side // 2 - half : side // 2 + half] = 1
-    return Batch(normal, torch.where(mask > 0, normal * 0.3, normal), mask, torch.ones_like(mask), side / 512)
-
-
-def pictures(config, side):
-    """Draws one picture of a stage."""
-    network, batch = make_network(config).eval(), scene(1, side)
-    stage = coarse if isinstance(config, NpcfConfig) else lambda n, c, b: fine(n, c, b, b.stage_a)
-
-    def run(_):
-        with torch.inference_mode():
-            stage(network, config, batch)
-
-    return Variant(run)
-
-
-def step(config, side):
-    """A training step of four windows."""
-    network, batch = make_network(config), scene(4, side)
-    optimizer = torch.optim.AdamW(network.parameters())
-
-    def run(_):
-        optimizer.zero_grad()
-        if isinstance(config, NpcfConfig):
-            terms = npcf_terms(coarse(network, config, batch)[0], batch, config, None)
-        else:
-            drawn = fine(network, config, batch, batch.stage_a)[0]
-            terms = npcfpp_terms(drawn, (batch.stage_a + 1) / 2, batch, config)
-        sum(terms.values()).backward()
-        optimizer.step()
-
-    return Variant(run)
-
-
-def attention(dense, side=256, channels=16):
-    """Boundary attention with the boundary in some 5 % of the windows."""
-    block, batch = RegionSynergyBlock(channels), scene(1, side, share=0.002)
-    features = torch.rand(1, channels, side, side)
-    boundary = torch.nn.functional.max_pool2d(batch.mask, 7, 1, 3)
-
-    def run(_):
-        with torch.inference_mode():
-            block(features, features, boundary, dense)
-
-    return Variant(run)
-
-
-def samples():
-    """CategoryEdges A on the demo's gravel, alone and with the phase field."""
-    surface = Surface(read_rendered("gravel", "000", (WHOLE, WHOLE))[0], np.ones((WHOLE, WHOLE), np.uint8), "metal")
-    kinds = [TYPES[name] for name in ("crack", "corrosion", "deformation")]
-    made = []
-    for number in range(30):
-        kind = kinds[number % 3]
-        params = kind.draw(sample_generator(0, f"x/{number}", 0), surface, kind.configure())
-        rendered = kind.render_one(surface, params)
-        if rendered.mask.any():
-            made.append((kind, params, rendered))
-
-    def stage_a(i):
-        kind, params, _ = made[i % len(made)]
-        kind.render_one(surface, params)
-
-    def refined(i):
-        phase_field.refine(surface.pixels, made[i % len(made)][2], 1.0)
-
-    return Variant(stage_a, len(made)), Variant(refined, len(made))
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said."""
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--large", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    mask = scene(1, CROP, 0.1).mask[0, 0].numpy().astype(np.uint8)
-    whole = scene(1, WHOLE, 0.1).mask[0, 0].numpy().astype(np.uint8)
-    rendered, refined = samples()
-    variants = {
-        "stage A: crack, corrosion, deformation at 512 px, a sample": rendered,
-        "phase field of these samples, a sample": refined,
-        f"phase field, {CROP} px": Variant(lambda _: phase_field.solve(mask, 0.25), 5),
-        f"phase field, {WHOLE} px": Variant(lambda _: phase_field.solve(whole, 1.0)),
-    }
-    small = {"npcF, ResNet-18": PRESETS[NPCF]["cpu"], "npcF++, width 16": PRESETS[NPCFPP]["cpu"]}
-    large = {"npcF, WideResNet-50-2": PRESETS[NPCF]["default"], "npcF++, width 32": PRESETS[NPCFPP]["default"]}
-    for name, config in (small | (large if options.large else {})).items():
-        variants |= {f"{name}, {side} px": pictures(config, side) for side in (CROP, WHOLE)}
-    for name, config in small.items():
-        variants[f"training step of 4 windows of {CROP} px: {name}"] = step(replace(config), CROP)
-    variants |= {
-        "attention at 256 px, windows on the boundary": attention(False),
-        "attention at 256 px, all windows": attention(True),
-    }
-    with one_thread():
-        taken = take_turns(variants, options.rounds)
-    width = max(map(len, variants))
-    print(f"{'CPU ms, median and least of ' + str(options.rounds):{width}s}")
-    for name, timing in taken.items():
-        print(f"{name:{width}s} {timing.median:10.1f} {timing.least:10.1f}")
+    parser.add_argument("--large", action="store_true", help="larger networks as well")
 
 
-if __name__ == "__main__":
-    main()
+def run(options: argparse.Namespace) -> Outcome:
+    """One table."""
+    from tools.bench.support import refinement
+
+    return Outcome({"refine": refinement.measure(options.rounds, options.large)})

@@ -1,7 +1,7 @@
 """A whole build as a user runs it: images per second, memory of parent and workers over time, parent CPU per sample.
 
-    python tools/make_standin.py STANDIN
-    python tools/bench/throughput.py --out OUT -- --recipe maphc2f --root STANDIN --size 64
+    python -m tools.make_standin STANDIN
+    python -m tools.bench throughput --out OUT -- --recipe maphc2f --root STANDIN --size 64
 
 Everything after `--` goes to `synthgen build`. The folder OUT must not exist yet, so that the whole build is measured.
 """
@@ -12,49 +12,35 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
 
+from tools.bench.support.records import Outcome
+from tools.bench.support.tables import Column, Table
+
 SECONDS_BETWEEN_LOOKS = 0.5
 WARM_UP = 0.2  # of the run, left out of the memory slope: caches and allocators fill first
 
 
-@dataclass
-class Result:
-    """What a build cost; times in seconds, memory in MB (10^6 bytes)."""
-
-    samples: int
-    rejected: int
-    seconds: float
-    images_per_second: float
-    megabytes_on_disk: float
-    parent_cpu_ms_per_sample: float
-    worker_peak_mb: float
-    worker_slope_mb_per_1000_samples: float
-    parent_peak_mb: float
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What can be said."""
+    parser.add_argument("--out", type=Path, required=True, help="folder that does not exist yet")
+    parser.add_argument("build", nargs=argparse.REMAINDER, help="-- and the arguments of `synthgen build`")
 
 
-def main() -> None:
+def run(options: argparse.Namespace) -> Outcome:
     """Run and measure one build."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--out", type=Path, required=True)
-    options.add_argument("--json", type=Path)
-    options.add_argument("build", nargs=argparse.REMAINDER, help="-- and the arguments of `synthgen build`")
-    given = options.parse_args()
-    if given.out.exists():
-        options.error(f"{given.out} exists already")
-    result = measure(given.out, [argument for argument in given.build if argument != "--"])
-    for name, value in asdict(result).items():
-        print(f"{name:36s} {value:12.4g}" if isinstance(value, float) else f"{name:36s} {value:12d}")
-    if given.json:
-        given.json.write_text(json.dumps(asdict(result), indent=1))
+    if options.out.exists():
+        return Outcome({}, [f"{options.out} exists already: name another folder, so that the whole build is measured"])
+    figures = measure(options.out, [argument for argument in options.build if argument != "--"])
+    rows = [[name, value if value % 1 else {"values": [value], "format": "{:,}"}] for name, value in figures.items()]
+    return Outcome({"throughput": Table([Column(""), Column("", ("{:.4g}",))], rows)})
 
 
-def measure(out: Path, arguments: list[str]) -> Result:
-    """Run `synthgen build` and look at its processes while it runs."""
+def measure(out: Path, arguments: list[str]) -> dict[str, float]:
+    """Run `synthgen build` and look at its processes while it runs; memory in MB (10^6 bytes)."""
     code = "from synthgen.cli import main; main()"
     command = [sys.executable, "-c", code, "build", "--out", str(out), *arguments]
     started = time.monotonic()
@@ -76,17 +62,17 @@ def measure(out: Path, arguments: list[str]) -> Result:
     samples = sum(count for types in manifest["made"].values() for count in types.values()) + len(manifest["rejected"])
     workers = [looks for pid, looks in memory.items() if pid != process.pid and max(rss for _, rss in looks) > 60]
     rate = samples / seconds
-    return Result(
-        samples=samples,
-        rejected=len(manifest["rejected"]),
-        seconds=seconds,
-        images_per_second=rate,
-        megabytes_on_disk=sum(file.stat().st_size for file in out.glob("*.h5")) / 1e6,
-        parent_cpu_ms_per_sample=1000 * parent_cpu / samples,
-        worker_peak_mb=max(max(rss for _, rss in looks) for looks in workers),
-        worker_slope_mb_per_1000_samples=max(slope(looks, len(workers), rate) for looks in workers),
-        parent_peak_mb=max(rss for _, rss in memory[process.pid]),
-    )
+    return {
+        "samples": samples,
+        "rejected": len(manifest["rejected"]),
+        "wall time, s": seconds,
+        "images/s": rate,
+        "kB per sample on disk": sum(file.stat().st_size for file in out.glob("*.h5")) / 1e3 / samples,
+        "CPU of the parent, ms per sample": 1000 * parent_cpu / samples,
+        "memory of a worker, MB at most": max(max(rss for _, rss in looks) for looks in workers),
+        "growth of a worker, MB per 1,000 samples": max(slope(looks, len(workers), rate) for looks in workers),
+        "memory of the parent, MB at most": max(rss for _, rss in memory[process.pid]),
+    }
 
 
 def slope(looks: list[tuple[float, float]], workers: int, rate: float) -> float:
@@ -96,7 +82,3 @@ def slope(looks: list[tuple[float, float]], workers: int, rate: float) -> float:
         return 0.0
     per_second = float(np.polyfit(late[:, 0], late[:, 1], 1)[0])
     return per_second / (rate / workers) * 1000
-
-
-if __name__ == "__main__":
-    main()

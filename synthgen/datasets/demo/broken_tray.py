@@ -61,19 +61,19 @@ def break_tray(defect: str, rng: np.random.Generator) -> BrokenTray:
         return BrokenTray(render_tray(broken)[0], _of(owners, gone), scene, broken)
     for _ in range(_TRIES):
         if defect == "added":
-            broken, own, before = _added(scene, rng), len(scene.parts), np.zeros_like(owners)
+            broken, number, before = _added(scene, rng), len(scene.parts), np.zeros_like(owners)
         else:
-            own = int(rng.integers(len(scene.parts)))
-            broken, before = _swapped(scene, own, rng), _of(owners, own)
+            number = int(rng.integers(len(scene.parts)))
+            broken, before = _swapped(scene, number, rng), _of(owners, number)
         others = ((owners > 0) & (before == 0)).astype(np.uint8)
-        if _has_room(broken, own, others):
+        if _has_room(broken, number, others):
             image, now = render_tray(broken)
-            return BrokenTray(image, _of(now, own) | before, scene, broken)
+            return BrokenTray(image, _of(now, number) | before, scene, broken)
     raise RuntimeError("no room for another part was found in this tray")
 
 
 def _without(scene: TrayScene, gone: int) -> TrayScene:
-    return replace(scene, parts=tuple(one for k, one in enumerate(scene.parts) if k != gone))
+    return replace(scene, parts=tuple(part for k, part in enumerate(scene.parts) if k != gone))
 
 
 def _added(scene: TrayScene, rng: np.random.Generator) -> TrayScene:
@@ -92,7 +92,7 @@ def _swapped(scene: TrayScene, number: int, rng: np.random.Generator) -> TraySce
     rule = RULES[(part.compartment + int(rng.integers(1, len(RULES)))) % len(RULES)]
     angle = rule.turn + rng.uniform(-rule.turn_range, rule.turn_range)
     new = replace(part, kind=rule.kind, colour=rule.colour, angle=float(angle))
-    return replace(scene, parts=tuple(new if k == number else one for k, one in enumerate(scene.parts)))
+    return replace(scene, parts=tuple(new if k == number else other for k, other in enumerate(scene.parts)))
 
 
 def _has_room(scene: TrayScene, number: int, others: Mask) -> bool:

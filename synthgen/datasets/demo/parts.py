@@ -89,8 +89,8 @@ def terminal(along: Field, across: Field, colour: Field) -> list[Shape]:
     body = rounded_box(along, across, 52, 21)
     seam = 2 * (np.abs(np.abs(along) - 17) < 0.9)
     shapes = [Shape(body, 20 * np.clip(-body / 2.5, 0, 1) - seam, colour, _PLASTIC)]
-    for place, slot in ((-34, 0.4), (0, 1.3), (34, 2.2)):
-        x, y = along - place, across + 3
+    for centre, slot in ((-34, 0.4), (0, 1.3), (34, 2.2)):
+        x, y = along - centre, across + 3
         radius = np.hypot(x, y)
         shapes.append(Shape(radius - 11, np.clip(8 + (radius - 9.5) * 4, 8, 18), colour * np.float32(0.5), 0.2))
         cut = np.abs(x * math.sin(slot) - y * math.cos(slot)) < 1.4

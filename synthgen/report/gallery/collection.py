@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synthgen.errors import InputDataError
 from synthgen.report.sheet import Selection, choose
-from synthgen.report.summary import info
+from synthgen.report.summary import failure_lines, info
 from synthgen.samples import Image, Mask, Sample
 from synthgen.shards import ShardDataset
 from synthgen.shards.quality import QualityTable
@@ -79,7 +79,7 @@ def collect(
     dataset = ShardDataset(path, quality=quality)
     if not len(dataset):
         raise InputDataError(f"{path}: holds no samples.")
-    found = info(path)
+    summary = info(path)
     chosen = _evenly(dataset, most, categories, types)
     side, webp = _look(dataset, chosen)
     heat: dict[str, list[NDArray[np.float32]]] = {}
@@ -94,7 +94,7 @@ def collect(
             facts = [spec.sample_id, category, spec.type, f"{width} x {height}", area, round(float(sample.contrast), 1), worth]
             samples.append([*facts, thumbnail, outline])
     return Gallery(
-        facts={**_told(found), "shown": len(samples), "thumbnail": side},
+        facts={**_facts(summary), "shown": len(samples), "thumbnail": side},
         samples=samples,
         histograms=_histograms(dataset),
         heat={name: np.mean(cells, 0).round(4).tolist() for name, cells in heat.items()},
@@ -126,7 +126,7 @@ def _drawn(
     """Samples with thumbnails and outlines; some at a time, since large ones would not all fit into memory."""
     for start in range(0, len(chosen), _AT_ONCE):
         samples = [dataset[number] for number in chosen[start : start + _AT_ONCE]]
-        pictures = pool.map(lambda one: _pictures(one.image, one.mask, side, webp), samples)
+        pictures = pool.map(lambda sample: _pictures(sample.image, sample.mask, side, webp), samples)
         yield from ((sample, *pair) for sample, pair in zip(samples, pictures, strict=True))
 
 
@@ -134,7 +134,7 @@ def _look(dataset: ShardDataset, chosen: Sequence[int]) -> tuple[int, int]:
     """The largest and best thumbnails that fit: their longer side, and WebP's quality."""
     tried = [dataset[chosen[k]] for k in np.linspace(0, len(chosen) - 1, min(_TRIED, len(chosen))).astype(int)]
     for side, webp in _LOOKS:
-        sizes = [sum(map(len, _pictures(one.image, one.mask, side, webp))) for one in tried]
+        sizes = [sum(map(len, _pictures(sample.image, sample.mask, side, webp))) for sample in tried]
         if np.mean(sizes) * len(chosen) <= BUDGET:
             return side, webp
     return _LOOKS[-1]
@@ -209,9 +209,9 @@ def _rejected(dataset: ShardDataset) -> dict[str, Any]:
     }
 
 
-def _told(found: dict[str, Any]) -> dict[str, Any]:
+def _facts(summary: dict[str, Any]) -> dict[str, Any]:
     """What the page says about the whole dataset."""
-    kept = (
+    names = (
         "samples",
         "shards",
         "bytes",
@@ -223,9 +223,10 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
         "licences",
         "commercial_use",
     )
-    told = {name: found[name] for name in kept}
-    told["name"] = Path(found["path"]).resolve().name
-    told["groups"] = found["groups"]
-    told["redrawn"] = found["redrawn"]
-    told["config"] = json.dumps(found["config"], indent=1, sort_keys=True, ensure_ascii=False) if found["config"] else ""
-    return told
+    facts = {name: summary[name] for name in names}
+    facts["name"] = Path(summary["path"]).resolve().name
+    facts["groups"] = summary["groups"]
+    facts["redrawn"] = summary["redrawn"]
+    facts["failed"] = failure_lines(summary["failed"])
+    facts["config"] = json.dumps(summary["config"], indent=1, sort_keys=True, ensure_ascii=False) if summary["config"] else ""
+    return facts

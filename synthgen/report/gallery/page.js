@@ -42,6 +42,8 @@
       .map((name) => `${name} (${facts.licences[name]})`)
       .join(", ")}.`;
   }
+  $("failed").hidden = !facts.failed.length;
+  $("failed").textContent = `A bug of a type: ${facts.failed.join("; ")}.`;
   const many = (values, unit) => `${values.map((value) => Number(value.toPrecision(2))).join(" / ")} ${unit}`;
   table(
     $("groups"),

@@ -23,12 +23,12 @@ def write_gallery(path: Path, gallery: Gallery) -> int:
     Raises:
         StorageError: it cannot be written.
     """
-    here = files("synthgen.report.gallery")
-    page = here.joinpath("page.html").read_text(encoding="utf-8")
+    folder = files("synthgen.report.gallery")
+    page = folder.joinpath("page.html").read_text(encoding="utf-8")
     data = json.dumps({**asdict(gallery), "fields": FIELDS, "version": __version__}, ensure_ascii=False, separators=(",", ":"))
     parts = {
-        "STYLE": here.joinpath("page.css").read_text(encoding="utf-8"),
-        "SCRIPT": here.joinpath("page.js").read_text(encoding="utf-8"),
+        "STYLE": folder.joinpath("page.css").read_text(encoding="utf-8"),
+        "SCRIPT": folder.joinpath("page.js").read_text(encoding="utf-8"),
         "DATA": data.replace("<", "\\u003c"),  # or a name could end the script
     }
     for name, text in parts.items():

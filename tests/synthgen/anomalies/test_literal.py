@@ -14,25 +14,26 @@ def disc(size, radius):
     return (y**2 + x**2 <= radius**2).astype(np.uint8)
 
 
-def skeleton_of(foreground, seed, *, step_size=1.0, branching_prob=0.1, stop_prob=0.01, max_steps=40, starts=2):
-    rng = np.random.default_rng(seed)
-    points = literal.random_start_points(foreground, starts, rng)
-    skeleton = literal.generate_skeleton(foreground, points, max_steps, step_size, branching_prob, stop_prob, rng)
-    return skeleton, points
+STRAIGHT = {"max_steps": 40, "step_size": 1.0, "branching_prob": 0.0, "stop_prob": 0.0}
+SMOOTH = {"alpha": 0.1, "epsilon": 0.5, "noise_scale": 0.0, "noise_octaves": 1}
+WARP = {"num_ctrl_points": 5, "max_offset": 3.0, "dist_field_radius": 10.0, "inpaint_radius": 3.0, "margin": 5}
+
+
+def walk(foreground, starts, seed, **changes):
+    return literal.generate_skeleton(foreground, starts, **(STRAIGHT | changes), rng=np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_skeleton_stays_in_the_foreground_and_starts_where_told(seed):
     foreground = disc(64, 25)
-    skeleton, points = skeleton_of(foreground, seed)
+    points = literal.random_start_points(foreground, 2, np.random.default_rng(seed))
+    skeleton = walk(foreground, points, seed + 10, branching_prob=0.1, stop_prob=0.01)
     assert not (skeleton & ~foreground & 1).any()
     assert all(skeleton[y, x] == 1 for y, x in points)
 
 
 def test_a_walk_that_neither_stops_nor_branches_is_a_straight_line_of_max_steps():
-    foreground = np.ones((101, 101), np.uint8)
-    rng = np.random.default_rng(3)
-    skeleton = literal.generate_skeleton(foreground, [(50, 50)], 30, 1.0, 0.0, 0.0, rng)
+    skeleton = walk(np.ones((101, 101), np.uint8), [(50, 50)], 3, max_steps=30)
     ys, xs = np.nonzero(skeleton)
     far = np.hypot(ys - 50, xs - 50)
     assert far.max() == pytest.approx(30, abs=1)
@@ -43,18 +44,17 @@ def test_a_walk_that_neither_stops_nor_branches_is_a_straight_line_of_max_steps(
 
 
 def test_certain_stop_takes_one_step_and_no_steps_leave_the_start_alone():
-    foreground = np.ones((31, 31), np.uint8)
-    rng = np.random.default_rng(0)
-    assert literal.generate_skeleton(foreground, [(15, 15)], 10, 2.0, 1.0, 1.0, rng).sum() == 2
-    assert literal.generate_skeleton(foreground, [(15, 15)], 0, 2.0, 1.0, 0.0, rng).sum() == 1
+    foreground, wide = np.ones((31, 31), np.uint8), {"step_size": 2.0, "branching_prob": 1.0}
+    assert walk(foreground, [(15, 15)], 0, **wide, max_steps=10, stop_prob=1.0).sum() == 2
+    assert walk(foreground, [(15, 15)], 0, **wide, max_steps=0).sum() == 1
 
 
 def test_branching_adds_pixels_and_long_steps_leave_gaps():
     foreground = np.ones((128, 128), np.uint8)
-    plain = literal.generate_skeleton(foreground, [(64, 64)], 40, 1.0, 0.0, 0.0, np.random.default_rng(1))
-    branched = literal.generate_skeleton(foreground, [(64, 64)], 40, 1.0, 0.2, 0.0, np.random.default_rng(1))
+    plain = walk(foreground, [(64, 64)], 1)
+    branched = walk(foreground, [(64, 64)], 1, branching_prob=0.2)
     assert branched.sum() > 1.5 * plain.sum()
-    stepped = literal.generate_skeleton(foreground, [(64, 64)], 10, 4.0, 0.0, 0.0, np.random.default_rng(1))
+    stepped = walk(foreground, [(64, 64)], 1, max_steps=10, step_size=4.0)
     assert stepped.sum() == 11
 
 
@@ -64,7 +64,7 @@ def test_crack_reaches_the_radius_that_lambert_w_gives(w0, alpha):
     reach = epsilon + lambertw(alpha * w0 * math.exp(-alpha * epsilon)).real / alpha
     skeleton = np.zeros((41, 48), np.uint8)
     skeleton[20] = 1
-    crack = literal.threshold_crack(skeleton, w0, alpha, epsilon, noise_scale=0.0, noise_octaves=1)
+    crack = literal.threshold_crack(skeleton, w0=w0, **(SMOOTH | {"alpha": alpha, "epsilon": epsilon}))
     radius = (crack[:, 24].sum() - 1) / 2
     assert abs(radius - reach) <= 1
     assert reach - 1 <= radius <= reach  # exactly the pixels at a whole distance below it
@@ -73,19 +73,16 @@ def test_crack_reaches_the_radius_that_lambert_w_gives(w0, alpha):
 def test_opening_deletes_thin_lines_and_the_blur_widens_those_that_stay():
     skeleton = np.zeros((41, 48), np.uint8)
     skeleton[20] = 1
-    thin = literal.threshold_crack(skeleton, 0.4, 0.1, 0.5, 0.0, 1)
-    assert thin[:, 24].sum() == 1
-    assert literal.crack_mask(skeleton, 0.4, 0.1, 0.5, 0.0, 1, morph_kernel_size=3).sum() == 0
-    wide = literal.threshold_crack(skeleton, 1.0, 0.1, 0.5, 0.0, 1)
-    assert wide[:, 24].sum() == 3
-    assert literal.crack_mask(skeleton, 1.0, 0.1, 0.5, 0.0, 1, morph_kernel_size=3)[:, 24].sum() == 5
+    for w0, before, after in ((0.4, 1, 0), (1.0, 3, 5)):
+        assert literal.threshold_crack(skeleton, w0=w0, **SMOOTH)[:, 24].sum() == before
+        assert literal.crack_mask(skeleton, w0=w0, **SMOOTH, morph_kernel_size=3)[:, 24].sum() == after
 
 
 def test_noise_changes_the_edge_but_by_no_more_than_its_amplitude():
     skeleton = np.zeros((64, 64), np.uint8)
     skeleton[32] = 1
-    smooth = literal.threshold_crack(skeleton, 4.0, 0.1, 0.5, 0.0, 1)
-    rough = literal.threshold_crack(skeleton, 4.0, 0.1, 0.5, 3.0, 1, noise_frequency=9.7)
+    smooth = literal.threshold_crack(skeleton, w0=4.0, **SMOOTH)
+    rough = literal.threshold_crack(skeleton, w0=4.0, **(SMOOTH | {"noise_scale": 3.0}), noise_frequency=9.7)
     assert (smooth != rough).any()
     halves = rough.sum(axis=0) / 2
     assert np.ptp(halves) >= 1
@@ -139,8 +136,8 @@ def test_deformation_returns_the_warped_object_as_mask_and_an_erased_object_as_i
     image = np.full((64, 64, 3), 180, np.uint8)
     mask = disc(64, 14)
     image[mask == 1] = (20, 40, 60)
-    rng = np.random.default_rng(2)
-    out, out_mask = literal.tps_deform_local_inpaint(image, mask, 6, 4.0, 10.0, 3.0, 6, rng)
+    more = {"num_ctrl_points": 6, "max_offset": 4.0, "margin": 6}
+    out, out_mask = literal.tps_deform_local_inpaint(image, mask, **(WARP | more), rng=np.random.default_rng(2))
     assert out_mask.sum() > 0
     assert (out_mask != mask).any()
     assert (out > 100).all()  # lines 3 and 7: the object is gone, not deformed
@@ -152,10 +149,11 @@ def test_deformation_returns_the_warped_object_as_mask_and_an_erased_object_as_i
 def test_deformation_without_offsets_keeps_the_mask_and_an_empty_mask_changes_nothing():
     image = np.full((48, 48, 3), 180, np.uint8)
     mask = disc(48, 10)
-    _, same = literal.tps_deform_local_inpaint(image, mask, 5, 0.0, 10.0, 3.0, 5, np.random.default_rng(0))
+    rng = np.random.default_rng(0)
+    _, same = literal.tps_deform_local_inpaint(image, mask, **(WARP | {"max_offset": 0.0}), rng=rng)
     assert np.array_equal(same, mask)
     empty = np.zeros_like(mask)
-    out, out_mask = literal.tps_deform_local_inpaint(image, empty, 5, 3.0, 10.0, 3.0, 5, np.random.default_rng(0))
+    out, out_mask = literal.tps_deform_local_inpaint(image, empty, **WARP, rng=rng)
     assert out is image
     assert out_mask is empty
 

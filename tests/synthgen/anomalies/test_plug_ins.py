@@ -1,32 +1,22 @@
 """Anomaly types of other packages: that of the documentation, and broken ones."""
 
-import re
+import json
+import subprocess
+import sys
+from dataclasses import fields
 
 import pytest
 
+from synthgen.anomalies.contract import AnomalyType
 from synthgen.shards import ShardDataset
 from tests.support.commands import build_normals, environment, synthgen
 from tests.support.paths import ROOT
-
-PAGE = ROOT / "docs/new-type.md"
-
-
-def install(folder, code, target="my_defects:GREASE", name="grease"):
-    """A package with an entry point, and an environment that finds it."""
-    folder.mkdir(exist_ok=True)
-    (folder / "my_defects.py").write_text(code)
-    about = folder / "my_defects-1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-defects\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text(f"[synthgen.anomalies]\n{name} = {target}\n")
-    plain = environment()
-    return {**plain, "PYTHONPATH": f"{folder}:{plain['PYTHONPATH']}"}
+from tests.support.plug_ins import documented_type, install
 
 
 @pytest.fixture(scope="module")
 def documented():
-    page = PAGE.read_text()
-    return re.search(r"<!-- plug-in: begin -->\n```python\n(.*?)```", page, re.S)[1]
+    return documented_type()
 
 
 def test_the_documented_type_is_one_like_the_others(documented, tmp_path):
@@ -48,6 +38,8 @@ def test_the_documented_type_is_one_like_the_others(documented, tmp_path):
     for out, jobs in (("one", 1), ("two", 2)):
         done = synthgen("build", *common, "--out", tmp_path / out, "-j", jobs, env=there)
         assert done.returncode == 0, done.stderr
+        assert "draws failed" not in done.stderr
+        assert "failed" not in json.loads((tmp_path / out / "manifest.json").read_text())
     samples = [sample for sample in ShardDataset(tmp_path / "one") if sample.spec.type == "grease"]
     assert len(samples) == 18
     for sample in samples:
@@ -77,3 +69,40 @@ def test_a_broken_one_is_named_with_the_way_out(tmp_path, code, target, told):
     assert done.returncode == 2
     assert told in done.stderr
     assert "uninstall my-defects" in done.stderr
+
+
+def test_what_a_plug_in_needs_comes_without_the_types_themselves():
+    """Or a plug-in, which the registry loads, would load the registry."""
+    code = (
+        "import sys; from synthgen.anomalies import *; assert AnomalyType; print(*(n for n in sys.modules if 'anomalies' in n))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
+    assert set(done.stdout.split()) == {"synthgen.anomalies", "synthgen.anomalies.contract"}
+
+
+def test_a_type_is_made_by_keyword(documented):
+    """Two of its seven parts that changed places would be found much later."""
+    scope = {}
+    exec(documented, scope)
+    kind = scope["GREASE"]
+    parts = [getattr(kind, field.name) for field in fields(kind)]
+    with pytest.raises(TypeError, match="positional"):
+        AnomalyType(*parts)
+    assert AnomalyType(**dict(zip((field.name for field in fields(kind)), parts, strict=True))) == kind
+
+
+def test_a_type_checker_tells_settings_and_parameters_that_do_not_fit(documented, tmp_path):
+    pytest.importorskip("mypy")
+    swapped = documented.replace("settings=GreaseSettings", "settings=OtherSettings").replace(
+        "class GreaseSettings", "class OtherSettings(TypeSettings):\n    pass\n\n\nclass GreaseSettings"
+    )
+    assert swapped != documented
+    (tmp_path / "fits.py").write_text(documented)
+    (tmp_path / "does_not.py").write_text(swapped)
+    told = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", ROOT / "pyproject.toml", "fits.py", "does_not.py"],
+        cwd=tmp_path, capture_output=True, text=True, env=environment(), check=False,
+    )  # fmt: skip
+    assert "does_not.py" in told.stdout
+    assert "arg-type" in told.stdout
+    assert "fits.py" not in told.stdout

@@ -20,7 +20,7 @@ from synthgen.recipe import make_recipe
 from synthgen.shards import ShardDataset, verify
 from synthgen.synthesis import SynthesisDataset
 from tests.support.builders import picture, snapshot, write
-from tests.support.commands import build_arguments, build_normals, environment, synthgen, tree
+from tests.support.commands import build_arguments, environment, synthgen, tree
 from tests.support.shard_samples import assert_same
 
 VALUES = {
@@ -32,11 +32,6 @@ VALUES = {
     "foreground": "none",
     "samples_per_shard": 4,
 }
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return build_normals(tmp_path_factory.mktemp("normals"))
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +186,15 @@ def test_damaged_image_decides_the_exit_status_by_max_rejected(root, tmp_path):
 def test_disk_full_for_the_note_of_how_far_a_worker_is(root, tmp_path):
     plan = plan_of(root)
     shard, (method, *_) = plan.shards[0], plan.methods.values()
-    task = ShardTask(tmp_path, shard, plan.recipe, method, plan.config_json, "CC0", {})
+    task = ShardTask(
+        folder=tmp_path,
+        shard=shard,
+        recipe=plan.recipe,
+        method=method,
+        config_json=plan.config_json,
+        licence="CC0",
+        quarantined={},
+    )
     task.progress_path.symlink_to("/dev/full")
     with pytest.raises(StorageError, match="No space left on device"):
         build_shard(task)

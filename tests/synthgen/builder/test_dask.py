@@ -103,21 +103,9 @@ def cluster(tmp_path_factory):
         yield made
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return build_normals(tmp_path_factory.mktemp("normals"))
-
-
-@pytest.fixture(scope="module")
-def whole(root, tmp_path_factory):
-    """What a build with loky gives."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    assert synthgen(*build_arguments(root, out, "--jobs", 2)).returncode == 0
-    return tree(out)
-
-
 def arguments(root, out, cluster, *more):
-    return build_arguments(root, out, "--backend", "dask", "--scheduler", cluster.address, *more)
+    there = ("--backend", "dask", "--scheduler", cluster.address)
+    return build_arguments(root, out, *there, *more)
 
 
 def impatient(folder):
@@ -133,12 +121,12 @@ def makers(out):
     return {int(path.name.rpartition("-")[2]) for path in out.glob(".tmp-*.h5-*")}
 
 
-def test_edge_edits_are_the_same_by_loky_by_dask_and_in_parts(cluster, tmp_path):
-    root, run = edge_scenes.write_scenes(tmp_path / "scenes", 6), tmp_path / "run"
-    assert edge_scenes.train(root, run, 12).returncode == 0
-    common = (run, "--per-image", 1, "--samples-per-shard", 4)
-    assert edge_scenes.build(root, tmp_path / "loky", *common, "--jobs", 1).returncode == 0
-    done = edge_scenes.build(root, tmp_path / "dask", *common, "--backend", "dask", "--scheduler", cluster.address)
+def test_edge_edits_are_the_same_by_loky_by_dask_and_in_parts(cluster, generator, tmp_path):
+    root = edge_scenes.write_scenes(tmp_path / "scenes", 6)
+    common = (generator, "--per-image", 1, "--samples-per-shard", 4)
+    assert edge_scenes.build(root, tmp_path / "loky", *common).returncode == 0
+    there = ("--backend", "dask", "--scheduler", cluster.address)
+    done = edge_scenes.build(root, tmp_path / "dask", *common, *there)
     assert done.returncode == 0, done.stderr
     for part in (("--shards", "1-2"), ()):
         assert edge_scenes.build(root, tmp_path / "parts", *common, *part).returncode == 0

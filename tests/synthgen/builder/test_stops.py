@@ -14,7 +14,6 @@ from tests.support.commands import (
     assert_resumes,
     assert_sound,
     build_arguments,
-    build_normals,
     environment,
     family,
     gone,
@@ -25,25 +24,6 @@ from tests.support.commands import (
 )
 
 SECONDS_TO_STOP = 5
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return build_normals(tmp_path_factory.mktemp("normals"))
-
-
-@pytest.fixture(scope="module")
-def built(root, tmp_path_factory):
-    """The folder of an uninterrupted build; not to be written."""
-    out = tmp_path_factory.mktemp("whole") / "out"
-    assert synthgen(*build_arguments(root, out, "--jobs", 2)).returncode == 0
-    return out
-
-
-@pytest.fixture(scope="module")
-def whole(built):
-    """What an uninterrupted build gives."""
-    return tree(built)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +133,20 @@ def test_only_what_is_missing_is_made_again(root, built, whole, tmp_path, damage
     assert_resumes(root, out, whole)
     made_again = [path for path, inode in before.items() if path.stat().st_ino != inode]
     assert set(made_again) <= (set(shards) if damage == "no journal" else {victim})
+
+
+def test_what_is_added_after_a_torn_line_counts(root, built, whole, tmp_path):
+    """A kill tore the journal's last line; the next build is killed as well, as soon as it has that shard again."""
+    out = shutil.copytree(built, tmp_path / "out")
+    (out / "manifest.json").unlink()
+    journal_path = out / "journal.jsonl"
+    journal_path.write_bytes(journal_path.read_bytes()[:-40])
+    killed = synthgen(*build_arguments(root, out, "--jobs", 1), env=environment(SYNTHGEN_FAILPOINT="journal-after-append"))
+    assert killed.returncode == -signal.SIGKILL
+    assert json.loads(synthgen("status", out, "--json").stdout)["shards"] == [10, 10]
+    done = json.loads(synthgen(*build_arguments(root, out, "--json")).stdout)
+    assert done["already"] == done["planned"]
+    assert tree(out) == whole
 
 
 def test_damaged_manifest_is_restored(root, built, whole, tmp_path):

@@ -22,31 +22,22 @@ from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
 from synthgen.shards import ShardDataset
 from synthgen.synthesis import SynthesisDataset
-from tests.support.commands import hooks, synthgen
-from tests.support.edge_scenes import ONE_THREAD, SIDE, SMALL, build, train, write_scenes
+from tests.support.commands import environment, hooks, synthgen
+from tests.support.edge_scenes import SIDE, SMALL, build, train, write_scenes
 
+TWO = ("--per-image", 2)
 THRESHOLDS = {"logical": {"threshold": 0.15}, "structural": {"threshold": 0.15}}
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return write_scenes(tmp_path_factory.mktemp("scenes"))
-
-
-@pytest.fixture(scope="module")
-def generator(root, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "scenes"
-    done = train(root, out)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(out)
-    assert "no weights" in done.stderr
-    return out
+def root(scenes):
+    return scenes
 
 
 @pytest.fixture(scope="module")
 def built(root, generator, tmp_path_factory):
     out = tmp_path_factory.mktemp("built") / "set"
-    done = build(root, out, generator, "--per-image", 2, "--jobs", 1)
+    done = build(root, out, generator, *TWO)
     assert done.returncode == 0, done.stderr
     return out
 
@@ -94,7 +85,7 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(root, generator, tm
     arguments = ["train", "edge-generator", "--dataset", "folder", "--root", str(root), "--out", str(out), *SMALL]
     arguments += ["--set", "steps=60", "--device", "cpu"]
     command = [sys.executable, "-c", script, *arguments]
-    killed = subprocess.run(command, capture_output=True, check=False, timeout=300, env=ONE_THREAD)
+    killed = subprocess.run(command, capture_output=True, check=False, timeout=300, env=environment())
     assert killed.returncode == -signal.SIGKILL
     assert (out / "checkpoint.safetensors").is_file()
     assert not (out / "model.safetensors").exists()
@@ -118,7 +109,8 @@ def test_samples_keep_the_promises_of_all_samples(built):
 
 
 def test_bytes_depend_on_nothing_but_the_recipe(root, generator, built, tmp_path):
-    assert build(root, tmp_path / "two", generator, "--per-image", 2, "--jobs", 2, "--samples-per-shard", 8).returncode == 0
+    other = ("--jobs", 2, "--samples-per-shard", 8)
+    assert build(root, tmp_path / "two", generator, *TWO, *other).returncode == 0
     ours, theirs = ShardDataset(built), ShardDataset(tmp_path / "two")
     in_memory = SynthesisDataset(plan_of(root, generator))
     assert len(ours) == len(theirs) == len(in_memory) == 40
@@ -238,7 +230,16 @@ def test_a_generator_that_changes_in_its_place_is_noticed(root, generator, tmp_p
 
 def test_pictures_do_not_depend_on_the_number_of_threads():
     torch.manual_seed(0)
-    card = ModelCard(make_config("cpu", {}), "x", ("x",), "", "soft", "", "", {})
+    card = ModelCard(
+        config=make_config("cpu", {}),
+        dataset="x",
+        categories=("x",),
+        licence="",
+        edges="soft",
+        edges_sha256="",
+        edges_licence="",
+        measured={},
+    )
     drawer = EdgeGenerator(card, Generator(1, 16, 3, 4).eval(), torch.device("cpu"))
     edges = [np.random.default_rng(0).random((128, 128), np.float32)]
     before, drawn = torch.get_num_threads(), []
@@ -254,8 +255,8 @@ def test_pictures_do_not_depend_on_the_number_of_threads():
 
 
 def test_one_shard_and_a_share_find_the_donors(root, generator, tmp_path):
-    assert build(root, tmp_path / "many", generator, "--per-image", 2, "--samples-per-shard", 8).returncode == 0
-    assert build(root, tmp_path / "part", generator, "--per-image", 2, "--sample", "30%").returncode == 0
+    assert build(root, tmp_path / "many", generator, *TWO, "--samples-per-shard", 8).returncode == 0
+    assert build(root, tmp_path / "part", generator, *TWO, "--sample", "30%").returncode == 0
     shard = sorted((tmp_path / "many").glob("*.h5"))[0]
     common = ("--edge-generator", generator, "--device", "cpu")
     for place, more in ((shard, ()), (tmp_path / "part", ("--root", root))):
@@ -266,9 +267,10 @@ def test_one_shard_and_a_share_find_the_donors(root, generator, tmp_path):
         assert sheet.returncode == 0, sheet.stderr
 
 
-def test_a_sample_that_kills_its_worker_is_found_among_its_neighbours(root, generator, tmp_path):
+def test_a_sample_that_kills_its_worker_is_found_among_its_neighbours(generator, tmp_path):
     hooked = hooks(tmp_path / "hooks", HOOK_SAMPLE="folder/scene/002/structural/1", HOOK_HOW="kill")
-    done = build(root, tmp_path / "set", generator, "--per-image", 2, "--jobs", 1, env=hooked)
+    few = write_scenes(tmp_path / "few", 4)
+    done = build(few, tmp_path / "set", generator, *TWO, env=hooked)
     assert done.returncode == 0, done.stderr
     assert list(json.loads((tmp_path / "set" / "quarantine.json").read_text())) == ["folder/scene/002/structural/1"]
 

@@ -59,7 +59,7 @@ def test_removing_leaves_background_in_the_area_and_nothing_else():
 def test_replacing_shows_the_donors_edges_and_merging_both():
     here, lent = scene(0), donors(1)
     other = lent.scene("donor-1").edges
-    whole = (Shape("rectangle", 0.5, 0.5, 0.9, 1.0, 0.0, 0),)
+    whole = (Shape("rectangle", y=0.5, x=0.5, area=0.9, aspect=1.0, turn=0.0, seed=0),)
     core = np.s_[20:76, 20:76]
     replaced, _ = edited(here, lent, Edit("replace", "arbitrary", shapes=whole, donor="donor-1"))
     assert np.allclose(replaced[core], other[core], atol=1e-3)
@@ -151,7 +151,10 @@ def test_placing_mirrors_resizes_and_shifts_and_fills_with_background():
 def test_shapes_have_about_the_area_they_say(kind, aspect):
     for turn in (0.0, 0.7):
         for area in (0.01, 0.05):
-            drawn = [shapes_area((Shape(kind, 0.5, 0.5, area, aspect, turn, seed),), (256, 256)).mean() for seed in range(20)]
+            drawn = [
+                shapes_area((Shape(kind, y=0.5, x=0.5, area=area, aspect=aspect, turn=turn, seed=seed),), (256, 256)).mean()
+                for seed in range(20)
+            ]
             assert 0.5 * area < np.mean(drawn) < 1.6 * area
 
 
@@ -171,8 +174,10 @@ def test_parameters_survive_json():
     from synthgen.anomalies.logical import LOGICAL
 
     params = EdgeParams(
-        "realistic", "merge", "arbitrary", (), (("blob", 0.5, 0.25, 0.01, 1.5, 0.2, 7),), "a/b.png", True, False, 1.25, 0.1,
-        -0.05, "paper", 0.5, True,
+        style="realistic", operation="merge", where="arbitrary", labels=(), shapes=(("blob", 0.5, 0.25, 0.01, 1.5, 0.2, 7),),
+        donor="a/b.png", flip_x=True, flip_y=False, zoom=1.25, shift_y=0.1, shift_x=-0.05, mode="paper", threshold=0.5,
+        keep_difference=True,
     )  # fmt: skip
     assert LOGICAL.from_json(json.loads(json.dumps(LOGICAL.to_json(params)))) == params
-    assert params.edit.shapes == (Shape("blob", 0.5, 0.25, 0.01, 1.5, 0.2, 7),)
+    assert params.edit.shapes == (Shape(*params.shapes[0]),)
+    assert params.edit.shapes[0].area == 0.01

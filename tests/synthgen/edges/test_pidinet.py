@@ -19,14 +19,6 @@ CLOCKWISE = [(-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1
 COMPASS = {"NW": (-1, -1), "N": (-1, 0), "NE": (-1, 1), "W": (0, -1), "E": (0, 1), "SW": (1, -1), "S": (1, 0), "SE": (1, 1)}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)  # small networks are no faster on more, and slow where the cores are shared
-    yield
-    torch.set_num_threads(before)
-
-
 def differences(kind, taps, around):
     """One output value: `taps` (3, 3) weigh differences between the pixels of `around` (5, 5)."""
 

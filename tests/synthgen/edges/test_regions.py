@@ -103,9 +103,8 @@ def test_area_box_and_border_are_those_of_each_region():
     regions = Regions(labels, True)
     assert regions.areas.tolist() == [400, 160]
     assert regions.boxes == [(10, 5, 30, 25), (0, 30, 8, 50)]
-    assert regions.touches_border.tolist() == [False, True]
     nothing = Regions(np.zeros((40, 50), np.uint8), False)
-    assert (len(nothing), nothing.areas.tolist(), nothing.boxes, nothing.touches_border.tolist()) == (0, [], [], [])
+    assert (len(nothing), nothing.areas.tolist(), nothing.boxes) == (0, [], [])
 
 
 # one rule at a time, on a 256-pixel image

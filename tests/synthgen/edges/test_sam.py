@@ -26,14 +26,6 @@ from tests.support.commands import environment, synthgen
 from tests.support.tiny_sam import save_tiny_sam, tiny_sam
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(autouse=True)
 def _clean(tmp_path, monkeypatch):
     monkeypatch.setenv("SYNTHGEN_CACHE", str(tmp_path / "cache"))
@@ -248,11 +240,10 @@ def arguments(root, out, *more):
     return ["build", "--dataset", "folder", "--root", root, *what, "--out", out, *more]
 
 
-@pytest.mark.slow
-def test_a_build_with_sam_from_end_to_end(root, checkpoint, tmp_path):
+def test_a_build_with_sam_from_end_to_end(root, checkpoint, tmp_path, monkeypatch):
     more = ("--foreground", "sam", "--sam-checkpoint", checkpoint, "--jobs", 1)
-    env = environment(SYNTHGEN_CACHE=str(tmp_path / "cache"), OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
-    run = synthgen(*arguments(root, tmp_path / "set", *more), env=env)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    run = synthgen(*arguments(root, tmp_path / "set", *more))
     assert run.returncode == 0, run.stderr
     assert run.stderr.count("SAM runs on the CPU") == 1
     samples = ShardDataset(tmp_path / "set")
@@ -270,7 +261,7 @@ def test_a_build_with_sam_from_end_to_end(root, checkpoint, tmp_path):
         replay_from_shards(tmp_path / "set", name, sam_checkpoint=save_tiny_sam(tmp_path / "other.pth", 2))
     assert replay_from_shards(tmp_path / "set", name, sam_checkpoint=checkpoint).same
     # another model is another configuration
-    other = synthgen(*arguments(root, tmp_path / "set", *more[:2], "--sam-checkpoint", tmp_path / "other.pth"), env=env)
+    other = synthgen(*arguments(root, tmp_path / "set", *more[:2], "--sam-checkpoint", tmp_path / "other.pth"))
     assert other.returncode == 2
     assert "foreground_methods" in other.stderr
 
@@ -284,7 +275,7 @@ def test_a_build_with_sam_from_end_to_end(root, checkpoint, tmp_path):
     ],
 )
 def test_what_is_missing_is_a_usage_error(root, tmp_path, more, says):
-    run = synthgen(*arguments(root, tmp_path / "set", *more), env=environment())
+    run = synthgen(*arguments(root, tmp_path / "set", *more))
     assert run.returncode == 2
     assert says in run.stderr.replace("\n", "")
     assert not (tmp_path / "set").exists()

@@ -7,12 +7,11 @@ import pytest
 from synthgen.anomalies.edge_edit import steps
 from synthgen.edges.pipeline import EdgeAssets
 from tests.support.commands import synthgen
-from tools.bench.tray_truth import overlap, removals, whole_mask
+from tools.bench.support.trays import overlap, removals, whole_mask
 
 
 @pytest.mark.slow
-def test_parts_that_are_removed_are_gone_and_their_masks_lie_where_they_were(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_parts_that_are_removed_are_gone_and_their_masks_lie_where_they_were(tmp_path):
     common = ("--dataset", "demo", "--categories", "tray", "--config", "cpu64", "--set", "steps=400", "--device", "cpu")
     done = synthgen("train", "edge-generator", *common, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr

@@ -180,7 +180,8 @@ def test_hugging_face_decodes_the_images(built, samples, tmp_path, monkeypatch):
 def test_hugging_face_reads_dense_shards(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     root = build_normals(tmp_path / "normals", per_category=2)
-    done = synthgen(*build_arguments(root, tmp_path / "set", "--max-rejected", 1, "-j", 1, "--layout", "dense"))
+    dense = ("--max-rejected", 1, "-j", 1, "--layout", "dense")
+    done = synthgen(*build_arguments(root, tmp_path / "set", *dense))
     assert done.returncode == 0, done.stderr
     shard = next((tmp_path / "set").rglob("*.h5"))
     with warnings.catch_warnings():

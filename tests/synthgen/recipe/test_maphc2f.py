@@ -15,7 +15,8 @@ from synthgen.cli.options import PlanRequest
 from synthgen.cli.request import plan_from
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_names
 from synthgen.errors import InputDataError
-from synthgen.recipe import DatasetRecipe, Recipe, TypeRecipe, load_recipe, make_recipe, read_recipe_file, recipe_names
+from synthgen.recipe import DatasetRecipe, Recipe, TypeRecipe, load_recipe, make_recipe, recipe_names
+from synthgen.recipe.file import read_recipe_file
 from synthgen.recipe.schema import recipe_schema, starter_recipe
 from synthgen.report.difference import compare
 from tests.support.commands import build_arguments, build_normals, synthgen

@@ -9,14 +9,6 @@ from synthgen.refine.blocks import PDEWaveAttnBlock, RegionSynergyBlock, boundar
 from synthgen.refine.npcfpp import SynergyRefineNet
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def draw(*shape, seed=0, dtype=torch.float32):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 

@@ -18,17 +18,17 @@ from synthgen.shards import ShardDataset
 from synthgen.shards import verify as find_problems
 from synthgen.synthesis import SynthesisDataset, sample_generator
 from tests.support.commands import synthgen
+from tests.support.refinement_runs import SIDE
 from tests.support.surfaces import texture
-from tests.synthgen.training.test_refinement import ONE_THREAD, SIDE, npcf, npcfpp, root, shards  # noqa: F401  fixtures
 
 
-def build(root, out, *more, types="crack,corrosion", size=SIDE, jobs=1):  # noqa: F811
+def build(root, out, *more, types="crack,corrosion", size=SIDE, jobs=1):
     return synthgen("build", "--dataset", "folder", "--root", root, "--size", size, "--types", types, "--per-image", 2,
-                    "--device", "cpu", "--out", out, "-j", jobs, *more, env=ONE_THREAD)  # fmt: skip
+                    "--device", "cpu", "--out", out, "-j", jobs, *more)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def stages(root, shards, npcf, npcfpp, tmp_path_factory):  # noqa: F811
+def stages(root, shards, npcf, npcfpp, tmp_path_factory):
     """The same samples at every stage."""
     place = tmp_path_factory.mktemp("stages")
     asked = {
@@ -69,7 +69,7 @@ def test_shards_stay_small(stages):
         assert size < 1.15 * sizes["none"]
 
 
-def test_samples_record_the_stage_and_the_networks(stages, npcf, npcfpp):  # noqa: F811
+def test_samples_record_the_stage_and_the_networks(stages, npcf, npcfpp):
     digests = {}
     for stage, folder in stages.items():
         (path,) = folder.glob("*.h5")
@@ -91,8 +91,9 @@ def test_samples_record_the_stage_and_the_networks(stages, npcf, npcfpp):  # noq
     assert digests["npcf++"]["npcf++"] == file_sha256(npcfpp / "model.safetensors")
 
 
-def test_workers_and_carriers_make_no_difference(root, stages, npcf, npcfpp, tmp_path):  # noqa: F811
-    done = build(root, tmp_path / "two", "--npcf", npcf, "--npcfpp", npcfpp, "--samples-per-shard", 8, jobs=2)
+def test_workers_and_carriers_make_no_difference(root, stages, npcf, npcfpp, tmp_path):
+    networks = ("--npcf", npcf, "--npcfpp", npcfpp)
+    done = build(root, tmp_path / "two", *networks, "--samples-per-shard", 8, jobs=2)
     assert done.returncode == 0, done.stderr
     one, two = ShardDataset(stages["npcf++"]), ShardDataset(tmp_path / "two")
     recipe = make_recipe({"datasets": ["folder"], "types": ["crack", "corrosion"], "per_image": 2, "size": SIDE})
@@ -105,7 +106,7 @@ def test_workers_and_carriers_make_no_difference(root, stages, npcf, npcfpp, tmp
             assert one[number].spec == other.spec
 
 
-def test_samples_of_several_images_made_together_are_the_same(root, stages, npcf, tmp_path, monkeypatch):  # noqa: F811
+def test_samples_of_several_images_made_together_are_the_same(root, stages, npcf, tmp_path, monkeypatch):
     monkeypatch.setattr(Refiner, "at_once", property(lambda self: 3))  # as on a GPU
     recipe = make_recipe(
         {"datasets": ["folder"], "types": ["crack", "corrosion"], "per_image": 2, "size": SIDE, "name": "parts"}
@@ -113,8 +114,9 @@ def test_samples_of_several_images_made_together_are_the_same(root, stages, npcf
     tools = RefinementTools((npcf,)).seal()
     plan = make_plan(decide(recipe, {"folder": root}, refinement=tools))
     (shard,) = plan.shards
-    task = ShardTask(tmp_path, shard, plan.recipe, plan.methods[shard.dataset, shard.category], plan.config_json, "", {},
-                     refinement=tools)  # fmt: skip
+    method = plan.methods[shard.dataset, shard.category]
+    task = ShardTask(folder=tmp_path, shard=shard, recipe=plan.recipe, method=method, config_json=plan.config_json, licence="",
+                     quarantined={}, refinement=tools)  # fmt: skip
     (whole,) = stages["npcf"].glob("*.h5")
     build_shard(task)
     with h5py.File(whole) as one, h5py.File(tmp_path / shard.name) as other:
@@ -122,13 +124,13 @@ def test_samples_of_several_images_made_together_are_the_same(root, stages, npcf
             np.testing.assert_array_equal(one[name][()], other[name][()])
 
 
-def test_a_refined_sample_is_replayed_with_its_networks_alone(root, stages, npcf, npcfpp, tmp_path):  # noqa: F811
+def test_a_refined_sample_is_replayed_with_its_networks_alone(root, stages, npcf, npcfpp, tmp_path):
     name = ShardDataset(stages["npcf++"]).ids[0]
     done = synthgen("replay", name, "--in", stages["phase-field"], "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["same_from_params"]
     networks = ("--npcf", npcf, "--npcfpp", npcfpp)
-    done = synthgen("replay", name, "--in", stages["npcf++"], *networks, "--device", "cpu", env=ONE_THREAD)
+    done = synthgen("replay", name, "--in", stages["npcf++"], *networks, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["same_from_seed"]
     without = synthgen("replay", name, "--in", stages["npcf++"])
@@ -136,13 +138,13 @@ def test_a_refined_sample_is_replayed_with_its_networks_alone(root, stages, npcf
     assert "--npcf" in without.stderr
 
 
-def test_a_build_with_another_stage_is_another_build(root, stages):  # noqa: F811
+def test_a_build_with_another_stage_is_another_build(root, stages):
     done = build(root, stages["phase-field"], "--refine", "none")
     assert done.returncode == 2
     assert "refine" in done.stderr
 
 
-def test_stages_are_shown_side_by_side(root, stages, tmp_path):  # noqa: F811
+def test_stages_are_shown_side_by_side(root, stages, tmp_path):
     others = [part for stage in ("phase-field", "npcf", "npcf++") for part in ("--compare", stages[stage])]
     done = synthgen("view", stages["none"], *others, "-n", 2, "-o", tmp_path / "sheet.png")
     assert done.returncode == 0, done.stderr
@@ -155,7 +157,7 @@ def test_stages_are_shown_side_by_side(root, stages, tmp_path):  # noqa: F811
     assert "different sizes" in sizes.stderr
 
 
-def test_networks_that_do_not_fit_are_refused(root, npcf, npcfpp, tmp_path):  # noqa: F811
+def test_networks_that_do_not_fit_are_refused(root, npcf, npcfpp, tmp_path):
     out = tmp_path / "set"
     cases = [
         (("--refine", "npcf"), {}, 2, "one npcf trained on folder is needed; given: none"),
@@ -175,7 +177,7 @@ def test_networks_that_do_not_fit_are_refused(root, npcf, npcfpp, tmp_path):  # 
         assert not list(out.glob("*.h5"))
 
 
-def test_a_fine_network_wants_the_coarse_one_that_it_learned_from(shards, npcf, npcfpp, tmp_path):  # noqa: F811
+def test_a_fine_network_wants_the_coarse_one_that_it_learned_from(shards, npcf, npcfpp, tmp_path):
     from synthgen.runs.folder import load_tensors, save_tensors
 
     tensors, facts = load_tensors(npcf / "model.safetensors")
@@ -186,7 +188,7 @@ def test_a_fine_network_wants_the_coarse_one_that_it_learned_from(shards, npcf, 
         Refiner("npcf++", tools, "folder", (SIDE, SIDE)).name  # noqa: B018
 
 
-def test_images_smaller_than_a_window_are_refined(npcf, npcfpp):  # noqa: F811
+def test_images_smaller_than_a_window_are_refined(npcf, npcfpp):
     tools = RefinementTools((npcf,), (npcfpp,))
     found = Refiner("npcf++", tools, "folder", (SIDE, SIDE))
     assert found.name.startswith("npcf ")
@@ -198,7 +200,7 @@ def test_images_smaller_than_a_window_are_refined(npcf, npcfpp):  # noqa: F811
     assert refined.mask.any()
 
 
-def test_gray_stays_gray(npcf, npcfpp):  # noqa: F811
+def test_gray_stays_gray(npcf, npcfpp):
     found = Refiner("npcf++", RefinementTools((npcf,), (npcfpp,)), "folder", (SIDE, SIDE))
     surface = Surface(texture("gray", SIDE, SIDE), np.ones((SIDE, SIDE), np.uint8))
     kind = SURFACE_TYPES["stain"]

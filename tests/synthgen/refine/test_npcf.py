@@ -17,14 +17,6 @@ from synthgen.refine.phase_field import epsilon_squared, solve
 from synthgen.samples import Sample, SampleSpec
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def batch(count=2, side=32, seed=0):
     """Noise with a square of another colour, whose place differs from picture to picture."""
     rng = np.random.default_rng(seed)
@@ -279,8 +271,29 @@ def sample(side=(70, 90), place=(40, 50)):
     mask[place[0] : place[0] + 5, place[1] : place[1] + 5] = 1
     image = normal.copy()
     image[mask > 0] = 255 - image[mask > 0]
-    spec = SampleSpec("d/c/s/crack/0", "d", "c", "s", "crack", 0, side, "crack 1")
-    return Sample(spec, image, mask, normal, (40, 50, 45, 55), {}, 0, 25, 50.0, 1.0, "0" * 64)
+    spec = SampleSpec(
+        sample_id="d/c/s/crack/0",
+        dataset="d",
+        category="c",
+        source="s",
+        type="crack",
+        replica=0,
+        size=side,
+        generator="crack 1",
+    )
+    return Sample(
+        spec=spec,
+        image=image,
+        mask=mask,
+        normal=normal,
+        box=(40, 50, 45, 55),
+        params={},
+        attempt=0,
+        area=25,
+        contrast=50.0,
+        visible=1.0,
+        source_sha256="0" * 64,
+    )
 
 
 def test_crops_show_the_anomaly_and_depend_on_the_step_alone():

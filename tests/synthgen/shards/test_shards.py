@@ -126,9 +126,30 @@ def test_content_hash_is_a_promise(tmp_path):
     image, mask = normal.pixels.copy(), np.zeros((20, 24), np.uint8)
     image[3:9, 5:11] += 40
     mask[4:8, 5:11] = 1
-    spec = SampleSpec("set/nut/0/crack/0", "set", "nut", "good/0.png", "crack", 0, (20, 24), "crack 1")
+    spec = SampleSpec(
+        sample_id="set/nut/0/crack/0",
+        dataset="set",
+        category="nut",
+        source="good/0.png",
+        type="crack",
+        replica=0,
+        size=(20, 24),
+        generator="crack 1",
+    )
     params = {"b": [1, 0.1], "a": "ä"}
-    sample = Sample(spec, image, mask, normal.pixels, (3, 5, 9, 11), params, 1, 24, 40.0, 0.9, "0" * 64)
+    sample = Sample(
+        spec=spec,
+        image=image,
+        mask=mask,
+        normal=normal.pixels,
+        box=(3, 5, 9, 11),
+        params=params,
+        attempt=1,
+        area=24,
+        contrast=40.0,
+        visible=0.9,
+        source_sha256="0" * 64,
+    )
     info = write_shard(tmp_path / "a.h5", [normal], [sample])
     assert info.content_sha256 == "94e0c815846a8f76daada5b3153df133e46b979ec754ed7f0ea232988cf54a97"
 

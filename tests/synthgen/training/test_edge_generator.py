@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from synthgen.edges.config import PRESETS, GeneratorConfig, make_config
-from synthgen.edges.generator import Discriminator, Generator
+from synthgen.edges.generator import Generator, PatchDiscriminator
 from synthgen.edges.losses import EdgeLoss, VggLoss, adversarial_loss, discriminator_loss, matching_loss
 from synthgen.edges.pidinet import PiDiNet
 from synthgen.edges.warping import spline_matrix, warp, warp_grid
@@ -26,7 +26,7 @@ def test_the_generator_has_the_published_number_of_weights(shape, millions):
 @pytest.mark.parametrize(("width", "millions"), [(64, 5.5), (32, 1.4)])
 def test_the_discriminator_has_the_published_number_of_weights(width, millions):
     with torch.device("meta"):
-        network = Discriminator(4, width)
+        network = PatchDiscriminator(4, width)
     assert sum(one.numel() for one in network.parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
 
 
@@ -48,7 +48,7 @@ def test_a_picture_does_not_depend_on_its_batch():
 
 def test_the_discriminator_shows_all_its_layers_at_every_scale():
     torch.manual_seed(0)
-    judged = Discriminator(4, 4)(torch.zeros(2, 1, 64, 64), torch.zeros(2, 3, 64, 64))
+    judged = PatchDiscriminator(4, 4)(torch.zeros(2, 1, 64, 64), torch.zeros(2, 3, 64, 64))
     assert [len(scale) for scale in judged] == [5, 5]
     assert all(scale[-1].shape[1] == 1 for scale in judged)
     assert judged[0][0].shape[-1] > judged[1][0].shape[-1]
@@ -91,7 +91,6 @@ def test_vgg_weights_that_are_none_are_refused(tmp_path):
         VggLoss(tmp_path / "bad.pth", torch.device("cpu"))
 
 
-@pytest.mark.slow
 def test_the_vgg_loss_takes_torchvisions_weights(tmp_path):
     from torchvision.models import vgg19
 

@@ -13,54 +13,8 @@ import torch
 from synthgen.errors import IntegrityError, UsageError
 from synthgen.refine.model import load_refinement, read_card
 from synthgen.runs.folder import load_tensors, save_tensors
-from tests.support.builders import write
 from tests.support.commands import environment, synthgen
-from tests.support.surfaces import texture
-
-SIDE = 64
-ONE_THREAD = environment(OMP_NUM_THREADS=1)
-SMALL = ("--config", "cpu", "--set", "crop=32", "--set", "batch_size=4", "--device", "cpu")
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Ten normal images."""
-    place = tmp_path_factory.mktemp("normals") / "parts"
-    for number in range(10):
-        write(place / f"{number:02}.png", texture("photo", SIDE, SIDE, number))
-    return place
-
-
-@pytest.fixture(scope="module")
-def shards(root, tmp_path_factory):
-    """Stage A."""
-    out = tmp_path_factory.mktemp("stage-a") / "set"
-    done = synthgen("build", "--dataset", "folder", "--root", root, "--size", SIDE, "--types", "crack,corrosion",
-                    "--per-image", 2, "--refine", "none", "--out", out, "-j", 1)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-def train(model, out, *more, steps=30, **options):
-    return synthgen("train", model, "--out", out, *SMALL, "--set", f"steps={steps}", *more, **{"env": ONE_THREAD, **options})
-
-
-@pytest.fixture(scope="module")
-def npcf(shards, tmp_path_factory):
-    """A trained npcF."""
-    out = tmp_path_factory.mktemp("runs") / "npcf"
-    done = train("npcf", out, "--shards", shards)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-@pytest.fixture(scope="module")
-def npcfpp(shards, npcf, tmp_path_factory):
-    """A trained npcF++."""
-    out = tmp_path_factory.mktemp("runs") / "npcfpp"
-    done = train("npcf++", out, "--shards", shards, "--npcf", npcf, "--set", "width=8", "--set", "window=8", steps=12)
-    assert done.returncode == 0, done.stderr
-    return out
+from tests.support.refinement_runs import NARROW, SIDE, SMALL, train
 
 
 def log_of(run):
@@ -110,12 +64,11 @@ def test_samples_are_the_same_from_shards_and_on_the_fly_whoever_makes_them(root
 @pytest.mark.parametrize("model", ["npcf", "npcf++"])
 def test_a_training_that_is_killed_resumes_to_the_same_bytes(model, request, shards, npcf, tmp_path):
     whole = request.getfixturevalue("npcf" if model == "npcf" else "npcfpp")
-    more = [] if model == "npcf" else ["--npcf", npcf, "--set", "width=8", "--set", "window=8"]
+    more = [] if model == "npcf" else ["--npcf", npcf, *NARROW]
     steps = 30 if model == "npcf" else 12
     out = tmp_path / "run"
     code = (
-        "import os, signal; import synthgen.training.loop as loop; loop.CHECKPOINT_SECONDS = 0\n"
-        "import synthgen.training.refinement as t; t._ROUND = 5\n"
+        "import os, signal, sys; import synthgen.training.refinement as t; t._CHECKPOINT_SECONDS = 0; t._ROUND = 5; "
         "plain = t.RunFolder.save\n"
         "def save(self, *rest):\n"
         "    plain(self, *rest); os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -123,7 +76,7 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(model, request, sha
     )
     arguments = ["train", model, "--out", out, *SMALL, "--set", f"steps={steps}", "--shards", shards, *more]
     killed = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], env=ONE_THREAD, capture_output=True, timeout=120
+        [sys.executable, "-c", code, *map(str, arguments)], env=environment(), capture_output=True, timeout=120
     )
     assert killed.returncode == -9
     assert (out / "checkpoint.safetensors").exists()
@@ -150,7 +103,7 @@ def test_a_finished_training_is_not_done_again_and_another_is_refused(shards, np
 
 
 def test_two_processes_train_what_one_does(shards, npcf, tmp_path):
-    done = train("npcf", tmp_path / "run", "--shards", shards, "--devices", 2)
+    done = train("npcf", tmp_path / "run", "--shards", shards, "--devices", 2, env=environment())
     assert done.returncode == 0, done.stderr
     wanted, found = (load_tensors(run / "model.safetensors")[0] for run in (npcf, tmp_path / "run"))
     for name in wanted:
@@ -169,7 +122,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_last_good_stat
     out = tmp_path / "run"
     arguments = ["train", "npcf", "--out", out, *SMALL, "--set", "steps=30", "--shards", shards]
     done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], env=ONE_THREAD, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code, *map(str, arguments)], env=environment(), capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -204,12 +157,12 @@ def test_bad_requests_say_the_way_out(root, shards, npcf, npcfpp, tmp_path):
     ]
     for arguments, status, told in cases:
         device = () if "--device" in arguments else ("--device", "cpu")
-        done = synthgen("train", *arguments, "--out", out, *device, env=ONE_THREAD)
+        done = synthgen("train", *arguments, "--out", out, *device)
         assert done.returncode == status, (arguments, done.stderr)
         assert told in done.stderr, (arguments, done.stderr)
         assert not (out / "model.safetensors").exists()
         shutil.rmtree(out, ignore_errors=True)
-    inside = synthgen("train", "npcf", "--dataset", "folder", "--root", root, "--out", root / "run", env=ONE_THREAD)
+    inside = synthgen("train", "npcf", "--dataset", "folder", "--root", root, "--out", root / "run")
     assert inside.returncode == 2
     assert "lies inside the dataset" in inside.stderr
 

@@ -1,11 +1,5 @@
-"""How well masks of removed parts agree with the truth, on the demo set's tray, whose scenes say where every part lies.
+"""How well masks of removed parts agree with the truth, on the demo set's tray, whose scenes say where every part lies."""
 
-    python tools/bench/tray_truth.py --edge-generator RUN [--weights pidinet.pth] [--size 128] [--trays 10]
-
-Every region that is one part is removed by itself; the mask of the sample is compared with the pixels of the part.
-"""
-
-import argparse
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,12 +16,14 @@ from synthgen.edges.pipeline import EdgeAssets, fit_mask
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
 from synthgen.synthesis import prepare
+from tools.bench.support.tables import Column, Table
 
 _ONE_PART, _MOST_OF_IT = 0.6, 0.5  # a region is a part if the part fills most of it, and it most of the part
 
 
-def overlap(one, other):
-    return float((one & other).sum() / max((one | other).sum(), 1))
+def overlap(first: np.ndarray, second: np.ndarray) -> float:
+    """Intersection over union of two masks of 0 and 1."""
+    return float((first & second).sum() / max((first | second).sum(), 1))
 
 
 def parts_of(labels, owners):
@@ -40,12 +36,12 @@ def parts_of(labels, owners):
             yield label, owner
 
 
-def removals(tools, size, trays):
+def removals(assets, size, trays):
     """For each part that is a region by itself, taken away: (surface, params, rendered, truth (size, size), kind of part)."""
     recipe = make_recipe({"datasets": {"demo": {"categories": ["tray"]}}, "types": ["logical"], "size": size})
-    plan = make_plan(decide(recipe, {}, edges=tools))
+    plan = make_plan(decide(recipe, {}, edges=assets))
     for source in scan("demo", None, ("tray",)).categories[0].used[:trays]:
-        surface = prepare(source, recipe, plan.methods["demo", "tray"], plan.stage("demo", "tray")).surface
+        surface = prepare(source, recipe, plan.methods["demo", "tray"], plan.category_edges("demo", "tray")).surface
         scene = tray_scene(generator("tray", "train", int(source.stem)))
         owners = render_tray(scene)[1]
         for label, owner in parts_of(fit_mask(surface.edit_context.scene.regions.labels, owners.shape), owners):
@@ -61,29 +57,18 @@ def whole_mask(rendered, size):
     return mask
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--edge-generator", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, help="PiDiNet's, if the generator learned from them")
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--trays", type=int, default=10)
-    args = parser.parse_args()
-    found, refused = defaultdict(list), 0
-    for surface, params, rendered, truth, kind in removals(
-        EdgeAssets(args.edge_generator, args.weights), args.size, args.trays
-    ):
+def truth(generator: Path, weights: Path | None, *, size: int, count: int) -> Table:
+    """Mean intersection over union by kind of part, of the sample's mask and of the change before it is put in."""
+    overlaps: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    refused = 0
+    for surface, params, rendered, truth_mask, kind in removals(EdgeAssets(generator, weights), size, count):
         if rendered.refused:
             refused += 1
             continue
-        drawn = fit_mask(steps(surface, params).truth.mask, truth.shape)
-        found[kind].append((overlap(whole_mask(rendered, args.size), truth), overlap(drawn, truth)))
-    everything = [value for one in found.values() for value in one]
-    print(f"{len(everything) + refused} parts removed, {refused} refused")
-    for kind, values in [*sorted(found.items()), ("all", everything)]:
-        mask, drawn = np.mean(values, 0)
-        median = np.median([value[0] for value in values])
-        print(f"{kind:10s} {len(values):4d}  IoU {mask:.3f}, median {median:.3f} (as drawn, before it is put in: {drawn:.3f})")
-
-
-if __name__ == "__main__":
-    main()
+        drawn = fit_mask(steps(surface, params).truth.mask, truth_mask.shape)
+        overlaps[kind].append((overlap(whole_mask(rendered, size), truth_mask), overlap(drawn, truth_mask)))
+    everything = [pair for pairs in overlaps.values() for pair in pairs]
+    rows = [[kind, len(pairs), *np.mean(pairs, 0).tolist()] for kind, pairs in [*sorted(overlaps.items()), ("all", everything)]]
+    rows.append(["refused", refused, None, None])
+    two = ("{:.2f}",)
+    return Table([Column(""), Column("parts"), Column("mean IoU", two), Column("as drawn, before it is put in", two)], rows)

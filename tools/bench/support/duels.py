@@ -1,4 +1,4 @@
-"""What `peers.py` measures: one job at a time, done by us and by others, as `Duel`s.
+"""What `peers` measures: one job at a time, done by us and by others, as `Duel`s.
 
 Only `measure` and what it calls under "the peers" needs packages that are not ours; the rest takes any peer.
 """
@@ -20,11 +20,13 @@ from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.foreground import classical
 from synthgen.painting.noise import fractal_noise, permutation
 from synthgen.painting.surface import Surface
-from synthgen.samples import NormalImage, Sample, SampleSpec
+from synthgen.samples import NormalImage, Sample
 from synthgen.synthesis import PreparedNormal, make_sample
-from tools.bench import pictures
-from tools.bench.shards import PngFolder, write_shard
-from tools.bench.timing import Timing, Variant, take_turns
+from tools.bench.support import pictures
+from tools.bench.support.carriers import PngFolder
+from tools.bench.support.samples import bench_spec, write_shard
+from tools.bench.support.tables import Cell, Column, Table
+from tools.bench.support.timing import Timing, Variant, take_turns
 
 GENERATOR_NAME = "PerlinAnomalyGenerator"  # of its rows, too
 GOAL_SIZE, GOAL = 512, 10.0
@@ -53,31 +55,31 @@ class Duel:
         ours = [name for name in self.timings if name not in self.peers]
         return {name: {peer: self.timings[peer].median / self.timings[name].median for peer in self.peers} for name in ours}
 
-    def as_json(self) -> dict[str, Any]:
-        """All figures; timings as they are."""
-        return {"timings": self.timings, "ratios": self.ratios(), "mask_share": self.mask_share}
 
-
-def table(title: str, duel: Duel) -> str:
-    """The duel for people to read."""
-    lines = [f"\n{title}: CPU ms, median (minimum)"]
-    width = max(map(len, duel.timings)) + 2
-    ratios = duel.ratios()
-    for name, timing in duel.timings.items():
-        line = f"  {name:{width}}{timing.median:9.2f} ({timing.least:.2f})".ljust(width + 24)
-        if name in duel.mask_share:
-            line += f"mask {duel.mask_share[name]:5.1%} of the image   "
-        lines.append((line + ", ".join(f"{ratio:.1f} x {peer}" for peer, ratio in ratios.get(name, {}).items())).rstrip())
-    return "\n".join(lines)
+def table(sizes: Mapping[int, Mapping[str, Duel]]) -> Table:
+    """A row for each variant of each job; at each size its time, how many times as fast as its peer, and the masks' share."""
+    rows = []
+    for title, first in next(iter(sizes.values())).items():
+        for name in first.timings:
+            cells: list[Cell] = []
+            for duels in sizes.values():
+                ratios = duels[title].ratios().get(name, {})
+                share = duels[title].mask_share.get(name)
+                cells += [duels[title].timings[name].pair, next(iter(ratios.values()), None), share and 100 * share]
+            rows.append([f"{title}: {name}", *cells])
+    columns = [Column("")]
+    for size in sizes:
+        columns += [Column(f"{size} px: ms", ("{:.2f}",)), Column("times faster", ("{:.1f}",)), Column("mask, %", ("{:.1f}",))]
+    return Table(columns, rows)
 
 
 def missed(sizes: Mapping[int, Mapping[str, Duel]]) -> list[str]:
     """What did not reach the goal; empty where the goal's size was not measured."""
     if GOAL_SIZE not in sizes:
         return []
-    ratios = {name: found[GENERATOR_NAME] for name, found in sizes[GOAL_SIZE]["make a sample"].ratios().items()}
+    ratios = {name: by_peer[GENERATOR_NAME] for name, by_peer in sizes[GOAL_SIZE]["make a sample"].ratios().items()}
     return [
-        f"{name} at {GOAL_SIZE} px: {ratio:.1f} x {GENERATOR_NAME}, wanted {GOAL:.0f} x"
+        f"missed: {name} at {GOAL_SIZE} px: {ratio:.1f} x {GENERATOR_NAME}, the goal is {GOAL:.0f} x"
         for name, ratio in ratios.items()
         if name.endswith(PREPARED) and ratio < GOAL
     ]
@@ -104,11 +106,8 @@ def newly_prepared(prepared: PreparedNormal) -> PreparedNormal:
 
 def our_sample(type_name: str, prepared: PreparedNormal, number: int) -> Sample:
     """Sample `number` as a build makes it, drawn again where the checks refuse it."""
-    kind, normal = SURFACE_TYPES[type_name], prepared.normal
-    sample_id = f"bench/part/{normal.source}/{type_name}/{number}"
-    size = (normal.pixels.shape[0], normal.pixels.shape[1])
-    spec = SampleSpec(sample_id, "bench", "part", normal.source, type_name, number, size, kind.generator)
-    return make_sample(spec, prepared, kind.configure(style="realistic"), seed=0)
+    settings = SURFACE_TYPES[type_name].configure(style="realistic")
+    return make_sample(bench_spec(prepared.normal, type_name, number), prepared, settings, seed=0)
 
 
 def stored_samples(size: int) -> list[Sample]:
@@ -147,7 +146,7 @@ def make_a_sample(size: int, rounds: int, generator: Callable[[Any], Any], to_in
         return Variant(lambda i: shares[name].append(runs[name](i)), repeats)
 
     timings = take_turns({name: noting(name) for name in runs}, rounds)
-    return Duel(timings, (GENERATOR_NAME,), {name: float(np.mean(found)) for name, found in shares.items()})
+    return Duel(timings, (GENERATOR_NAME,), {name: float(np.mean(values)) for name, values in shares.items()})
 
 
 def fill_a_field(size: int, rounds: int, peers: Mapping[str, Variant], cells: int, octaves: int) -> Duel:
@@ -211,17 +210,16 @@ def against_noise(perlin: ModuleType, size: int, rounds: int) -> dict[str, Duel]
 
 
 def measure(sizes: Sequence[int], rounds: int) -> dict[int, dict[str, Duel]]:
-    """All duels at all sizes, printed as they end."""
+    """All duels at all sizes."""
     import torch
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     perlin = import_alone("anomalib.data.utils.generators.perlin")
-    found: dict[int, dict[str, Duel]] = {}
+    sizes_done: dict[int, dict[str, Duel]] = {}
     for size in sizes:
         duels = {"make a sample": against_generator(perlin, size, rounds)} | against_noise(perlin, size, rounds)
         with tempfile.TemporaryDirectory(prefix="synthgen-bench-") as folder:
             duels["store a sample"] = store_a_sample(Path(folder), stored_samples(size), rounds)
-        print("\n".join(table(f"{size} px, {title}", duel) for title, duel in duels.items()), flush=True)
-        found[size] = duels
-    return found
+        sizes_done[size] = duels
+    return sizes_done

@@ -94,13 +94,13 @@ def window_beside(defect: Mask, window: Window) -> Window | None:
     shorter = min(defect.shape)
     gap = 2 * round(_GAP * shorter) + 1
     sums = cv2.integral(cv2.dilate((defect > 0).astype(np.uint8), np.ones((gap, gap), np.uint8)))
-    top, left, wanted = window
-    side = wanted
+    top, left, whole = window
+    side = whole
     while side >= round(_SIDES[0] * shorter):
         inside = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
         ys, xs = np.nonzero(inside == 0)
         if len(ys):
-            shift = (wanted - side) / 2
+            shift = (whole - side) / 2
             nearest = int(np.hypot(ys - top - shift, xs - left - shift).argmin())
             return int(ys[nearest]), int(xs[nearest]), side
         side = int(0.8 * side)
@@ -135,7 +135,7 @@ def describe(backbone: Backbone, pixels: NDArray[np.uint8]) -> NDArray[np.float6
     rows = []
     for start in range(0, len(pixels), _BATCH):
         maps = backbone(_tensor(pixels[start : start + _BATCH]))
-        rows.append(torch.cat([part for one in maps for part in (one.mean((2, 3)), one.std((2, 3)))], 1))
+        rows.append(torch.cat([part for level in maps for part in (level.mean((2, 3)), level.std((2, 3)))], 1))
     return torch.cat(rows).double().numpy()
 
 
@@ -166,7 +166,7 @@ class Locator:
     @torch.inference_mode()
     def _features(self, image: Image) -> Tensor:
         """(h, w, C), averaged over 3 x 3 places so that a place knows its neighbours."""
-        fine, coarse = (F.avg_pool2d(one, 3, 1, 1) for one in self._backbone(_tensor(image[None]))[-2:])
+        fine, coarse = (F.avg_pool2d(level, 3, 1, 1) for level in self._backbone(_tensor(image[None]))[-2:])
         both = torch.cat([fine, F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear")], 1)
         return both[0].permute(1, 2, 0).contiguous()
 

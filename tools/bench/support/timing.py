@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,11 @@ class Timing:
     median: float
     least: float
 
+    @property
+    def pair(self) -> list[float]:
+        """Both, for a table's cell."""
+        return [self.median, self.least]
+
 
 def take_turns(variants: Mapping[str, Variant], rounds: int) -> dict[str, Timing]:
     """CPU time of one call of each variant; all take their turn in every round, after one call each that is not counted."""
@@ -55,6 +60,21 @@ def take_turns(variants: Mapping[str, Variant], rounds: int) -> dict[str, Timing
                 variant.run(round_number * variant.repeats + i)
             taken[name].append(1000 * (time.process_time() - start) / variant.repeats)
     return {name: Timing(statistics.median(t), min(t)) for name, t in taken.items()}
+
+
+def wall_clock(run: Callable[[], Any], calls: int = 20, rounds: int = 3) -> float:
+    """Milliseconds of wall time of a call on a GPU: the least mean of some rounds, after one that warms up."""
+    import torch
+
+    best = float("inf")
+    for _ in range(rounds + 1):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        for _ in range(calls):
+            run()
+        torch.cuda.synchronize()
+        best = min(best, 1000 * (time.perf_counter() - start) / calls)
+    return best
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +96,3 @@ def time_command(arguments: list[str], folder: Path, environment: Mapping[str, s
         sys.exit(f"exit status {done.returncode} from: python {' '.join(arguments)}\n{done.stderr}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return CommandTime(cpu, wall)
-
-
-def as_json(value: Any) -> Any:
-    """Timings as plain dictionaries, for `json.dumps(default=...)`."""
-    return asdict(value)

@@ -1,16 +1,6 @@
-"""LogicAL's localizer, per image: scoring beside what it would cost to find edges and JND as well, and training steps.
-
-    python tools/bench/logical_speed.py                                   on one CPU thread, CPU time
-    python tools/bench/logical_speed.py --preset small --size 256
-    python tools/bench/logical_speed.py --device cuda --batch 15 --preset paper       wall-clock time, fp32 and bf16
-
-Scoring uses the localizer alone; PiDiNet's edges and just noticeable differences are its targets while it learns. Peers in the
-same run: PBAS with a ResNet-18 at the same size, PiDiNet, and the JND map. Weights are random: they change no time.
-"""
+"""LogicAL's localizer, per image: scoring beside what it would cost to find edges and JND as well, and training steps."""
 
 import argparse
-import json
-import time
 
 import numpy as np
 import torch
@@ -25,7 +15,8 @@ from detectors.pbas import config as pbas_config
 from detectors.pbas import detector as pbas
 from synthgen.edges.pidinet import PiDiNet, edge_maps
 from synthgen.runs.devices import choose_compute
-from tools.bench.timing import Variant, one_thread, take_turns
+from tools.bench.support.tables import Column, Table
+from tools.bench.support.timing import Variant, one_thread, take_turns, wall_clock
 
 
 def scene(batch, size, device):
@@ -37,9 +28,9 @@ def scene(batch, size, device):
 
 
 def runs(config, compute, batch):
-    """What is measured, by name: functions that take nothing."""
+    """Scoring and a training step, as functions that take nothing."""
     model = assemble(config, None, compute)
-    inputs, wanted = scene(batch, config.size, compute.device)
+    inputs, targets = scene(batch, config.size, compute.device)
     levels = 255 * inputs
 
     def score():
@@ -52,7 +43,7 @@ def runs(config, compute, batch):
 
     def train():
         learner.train()
-        return train_step(learner, optimizer, inputs, wanted, compute).total.detach().cpu()
+        return train_step(learner, optimizer, inputs, targets, compute).total.detach().cpu()
 
     return score, train
 
@@ -87,38 +78,23 @@ def on_cpu(config, batch):
     with one_thread():
         torch.set_num_threads(1)
         timings = take_turns({name: Variant(lambda _, run=run: run()) for name, (run, _) in every.items()}, rounds=5)
-    return {name: round(timings[name].median / count, 1) for name, (_, count) in every.items()}
+    return {name: timings[name].median / count for name, (_, count) in every.items()}
 
 
-def on_gpu(config, batch, times=20):
-    """Wall-clock milliseconds per image."""
+def on_gpu(config, batch):
+    """Wall-clock milliseconds per image, and the most memory."""
     figures = {}
     for precision in ("fp32", "bf16"):
         compute = choose_compute("cuda", precision)
         for name, run in zip(("scoring", "training step"), runs(config, compute, batch), strict=True):
-            for _ in range(3):
-                run()
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            for _ in range(times):
-                run()
-            torch.cuda.synchronize()
-            figures[f"{name}, {precision}"] = round(1000 * (time.perf_counter() - start) / times / batch, 3)
+            figures[f"{name}, {precision}"] = wall_clock(run) / batch
         torch.cuda.empty_cache()
-    return figures | {"peak GiB": round(torch.cuda.max_memory_allocated() / 2**30, 2)}
+    return figures | {"peak GiB": torch.cuda.max_memory_allocated() / 2**30}
 
 
-def main():
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--preset", default="cpu")
-    options.add_argument("--size", type=int, default=128)
-    options.add_argument("--device", default="cpu")
-    options.add_argument("--batch", type=int, default=4)
-    given = options.parse_args()
-    config = make_config(given.preset, "", "", {"size": given.size})
-    figures = (on_cpu if given.device == "cpu" else on_gpu)(config, given.batch)
-    print(json.dumps({"preset": given.preset, "size": given.size, "batch": given.batch, "ms per image": figures}))
-
-
-if __name__ == "__main__":
-    main()
+def measure(options: argparse.Namespace) -> Table:
+    """Milliseconds per image."""
+    config = make_config(options.preset, "", "", {"size": options.size})
+    figures = (on_cpu if options.device == "cpu" else on_gpu)(config, options.batch)
+    name = f"{options.preset}, {options.size} px, batch {options.batch}"
+    return Table([Column("ms per image"), *(Column(title, ("{:,.1f}",)) for title in figures)], [[name, *figures.values()]])

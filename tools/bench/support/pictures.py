@@ -16,7 +16,8 @@ def picture(side: int, seed: int, diameter: float | None = None) -> tuple[NDArra
     part = np.zeros((side, side), np.uint8)
     share = 1 if diameter is None else diameter / (0.78 * side)
     axes = tuple(int(side * share * a / 2) for a in rng.uniform(0.72, 0.84, 2))
-    cv2.ellipse(part, (side // 2, side // 2), axes, float(rng.uniform(0, 180)), 0, 360, 1, -1)
+    angle = float(rng.uniform(0, 180))
+    cv2.ellipse(part, (side // 2, side // 2), axes, angle=angle, startAngle=0, endAngle=360, color=1, thickness=-1)
     light = np.linspace(0.85, 1.1, side, dtype=np.float32)[None, :]
     grain = rng.standard_normal((side, side), np.float32)
     coarse = cv2.GaussianBlur(grain, (0, 0), side / 60) * side / 20
