@@ -36,7 +36,7 @@ class StorageError(SynthgenError):
 
 
 class PartialBuildError(SynthgenError):
-    """The build ended, but more samples were rejected than the recipe allows (exit status 6)."""
+    """The build ended, but more samples were rejected than the recipe allows, or a type failed too often (exit status 6)."""
 
     exit_status = 6
 
