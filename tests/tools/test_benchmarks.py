@@ -66,7 +66,8 @@ def test_a_run_is_kept_without_names_of_machines_and_folders(tmp_path):
 
 
 def test_relative_paths_and_other_words_stay_in_the_command():
-    assert command_line(["a", "b/c", "x=1/2", "/one/two/", "--s=/p/q,/r"]) == "python -m tools.bench a b/c x=1/2 two --s=q,r"
+    words = ["a", "--into", "/z/y", "b/c", "x=1/2", "/one/two/", "--s=/p/q,/r"]
+    assert command_line(words) == "python -m tools.bench a b/c x=1/2 two --s=q,r"
 
 
 def test_another_run_takes_the_place_of_its_tables(tmp_path):

@@ -21,6 +21,7 @@ from tools.bench.support import distances, patches  # noqa: E402
 from tools.bench.support.samples import write_shard  # noqa: E402
 
 SIZE = (160, 200)
+IMAGES = 18
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -184,7 +185,7 @@ def rendered(tmp_path_factory):
     for name, (type_name, seed) in {"same": ("crack", 0), "other": ("stain", 0), "real": ("crack", 1)}.items():
         recipe = make_recipe({**common, "types": {type_name: {"per_image": 1}}, "seed": seed})
         (folder / name).mkdir()
-        samples = SynthesisDataset(make_plan(decide(recipe, {})))
+        samples = SynthesisDataset(make_plan(decide(recipe, {})))[:IMAGES]
         write_shard(folder / name / "gravel.h5", [sample for sample in samples if not sample.rejected])
     for number, sample in enumerate(ShardDataset(folder / "real")):
         pictures = {"test/split": sample.image, "ground_truth/split": 255 * sample.mask, "train/good": sample.normal}

@@ -83,9 +83,9 @@ def commit() -> str:
 
 
 def command_line(words: Sequence[str]) -> str:
-    """The command as others may read it: of an absolute path, only the last part."""
+    """The command as others may read it: of an absolute path, only the last part; and without where the run is kept."""
     short = [re.sub(r"(^|[=,])(/[^=,]*)", lambda part: part[1] + Path(part[2]).name, word) for word in words]
-    return " ".join(["python -m tools.bench", *short])
+    return re.sub(r" --into[ =]\S+", "", " ".join(["python -m tools.bench", *short]))
 
 
 def write(folder: Path, words: Sequence[str], outcome: Outcome) -> Path:
