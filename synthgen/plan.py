@@ -15,7 +15,7 @@ import numpy as np
 
 from synthgen.anomalies.registry import TYPES
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_info
-from synthgen.decide import Decisions, Place
+from synthgen.decisions import Decisions, Place
 from synthgen.edges.pipeline import CategoryEdges, EdgeAssets
 from synthgen.errors import UsageError
 from synthgen.foreground import Method

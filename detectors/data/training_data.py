@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 from detectors.data.preprocessing import Preprocessing
 from synthgen.anomalies.registry import AUTO
 from synthgen.datasets import NormalSource, dataset_info, read_normal
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.edges.pipeline import EdgeAssets
 from synthgen.errors import InputDataError, UsageError, suggest
 from synthgen.plan import Plan, make_plan, specs_of

@@ -53,7 +53,7 @@ def plan_from(
         UsageError: the options contradict each other or the recipe's rules.
         InputDataError: a dataset is not where or what it should be.
     """
-    from synthgen.decide import decide
+    from synthgen.decisions import decide
     from synthgen.plan import make_plan
     from synthgen.recipe import make_recipe
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from synthgen.cli.request import refuse_inside
-from synthgen.cli.train_options import NetworkTraining
+from synthgen.cli.train_options import NOT_IN_FACTS, NetworkTraining
 from synthgen.errors import UsageError
 from synthgen.terminal.arguments import names_of, size_of, weights_of
 from synthgen.terminal.console import console, print_json
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from synthgen.runs.devices import Compute
     from synthgen.runs.folder import RunFolder
     from synthgen.training.edge_pairs import Pairs
-
-_NOT_IN_FACTS = ("format", "format_version", "measured")  # of a card: what is known before a training describes it
 
 
 def train_edge_generator(request: NetworkTraining, json: bool) -> None:
@@ -54,7 +52,7 @@ def train_edge_generator(request: NetworkTraining, json: bool) -> None:
         edges_licence=detector.licence,
         measured={},
     )
-    facts = {name: value for name, value in card.to_json().items() if name not in _NOT_IN_FACTS}
+    facts = {name: value for name, value in card.to_json().items() if name not in NOT_IN_FACTS}
     facts |= {
         "seed": request.seed,
         "precision": compute.precision,

@@ -13,6 +13,8 @@ from synthgen.terminal.arguments import assignments
 if TYPE_CHECKING:
     from synthgen.runs.devices import Compute
 
+NOT_IN_FACTS = ("format", "format_version", "measured")
+"""Of a model's card, what does not describe a training before it has begun."""
 _DATA, _HOW, _WHERE = "What to train on", "How to train", "Where"
 
 

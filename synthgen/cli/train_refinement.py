@@ -8,7 +8,7 @@ import typer
 
 from synthgen.cli.options import PlanRequest
 from synthgen.cli.request import plan_from, refuse_inside
-from synthgen.cli.train_options import NetworkTraining
+from synthgen.cli.train_options import NOT_IN_FACTS, NetworkTraining
 from synthgen.errors import UsageError
 from synthgen.terminal.arguments import names_of, weights_of
 from synthgen.terminal.console import console, print_json
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from synthgen.runs.folder import RunFolder
     from synthgen.training.stage_a import StageA
 
-_NOT_IN_FACTS = ("format", "format_version", "measured")  # of a card: what is known before a training describes it
 _PAPERS_TYPES = "crack,corrosion,deformation"
 
 
@@ -57,7 +56,7 @@ def train_refinement(request: NetworkTraining, json: bool) -> None:
         _check_pair(request.npcf, read_card(request.npcf, NPCF), card)
     folder = request.out or Path("runs") / request.model / stage_a.dataset
     _refuse_inside(folder, request)
-    facts = {name: value for name, value in card.to_json().items() if name not in _NOT_IN_FACTS}
+    facts = {name: value for name, value in card.to_json().items() if name not in NOT_IN_FACTS}
     facts |= {"seed": request.seed, "precision": compute.precision, "device": str(compute.device), "devices": request.devices}
     facts |= {"samples_sha256": stage_a.digest}
     if "vgg16" in paths:

@@ -1,4 +1,4 @@
-"""`synthgen worth`: the one command that trains something, and so the one that needs torch."""
+"""`synthgen worth`: what the samples of a dataset teach a small detector about real defects."""
 
 from pathlib import Path
 from typing import Annotated

@@ -6,7 +6,8 @@ from typing import Any
 import yaml
 
 from synthgen.anomalies.registry import ALIASES
-from synthgen.errors import UsageError
+from synthgen.errors import UsageError, suggest
+from synthgen.manifests import manifest_dir
 from synthgen.recipe.recipe import Recipe, make_recipe
 
 _LARGEST_FILE = 1 << 20  # bytes
@@ -76,10 +77,6 @@ def load_recipe(name_or_path: str) -> Recipe:
     Raises:
         UsageError: no such recipe, or a file that is not one; the text names the line.
     """
-    from synthgen.errors import suggest
-    from synthgen.manifests import manifest_dir
-    from synthgen.recipe.file import read_recipe_file
-
     if name_or_path in recipe_names():
         return read_recipe_file(manifest_dir() / f"{name_or_path}.yaml")
     path = Path(name_or_path)
@@ -91,6 +88,4 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 def recipe_names() -> list[str]:
     """The built-in recipes."""
-    from synthgen.manifests import manifest_dir
-
     return sorted(path.stem for path in manifest_dir().glob("*.yaml"))

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from synthgen.anomalies.contract import Strength, Style, TypeSettings
 from synthgen.anomalies.registry import AUTO, SURFACE_TYPES, TYPES, canonical_type
 from synthgen.datasets import dataset_info
-from synthgen.errors import SynthgenError, UsageError
+from synthgen.errors import SynthgenError, UsageError, suggest
 from synthgen.foreground import check_mode
 from synthgen.painting.surface import MATERIALS
 from synthgen.refine.refiner import NONE, canonical_stage
@@ -320,7 +320,6 @@ def make_recipe(values: dict[str, Any], where: dict[tuple[str, ...], str] | None
 def _explain(
     error: ValidationError, where: dict[tuple[str, ...], str], source: str, prefix: tuple[str, ...], model: type[BaseModel]
 ) -> str:
-    from synthgen.errors import suggest
 
     lines = []
     for problem in error.errors():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.errors import InputDataError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from synthgen.anomalies.registry import SURFACE_TYPES, TYPES
 from synthgen.builder import build
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.errors import InputDataError, UsageError
 from synthgen.painting.surface import Surface
 from synthgen.plan import make_plan

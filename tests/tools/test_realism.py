@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 from scipy.stats import kstest  # noqa: E402
 
 from detectors.data.backbones import load_backbone  # noqa: E402
-from synthgen.decide import decide  # noqa: E402
+from synthgen.decisions import decide  # noqa: E402
 from synthgen.plan import make_plan  # noqa: E402
 from synthgen.recipe import make_recipe  # noqa: E402
 from synthgen.shards import ShardDataset  # noqa: E402

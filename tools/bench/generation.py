@@ -27,7 +27,7 @@ from noise import perlin, pnoise2
 
 from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.builder.task import ShardTask, build_shard
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.painting.noise import fractal_noise
 from synthgen.painting.surface import Surface
 from synthgen.plan import Plan, make_plan

@@ -13,7 +13,7 @@ import pytest
 
 from synthgen.builder import build
 from synthgen.builder.task import ShardTask, build_shard
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.errors import StorageError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe
@@ -206,7 +206,7 @@ def test_build_from_a_thread_needs_no_signals(root, built, tmp_path):
     """A program may build outside its main thread, where Python allows no signal handlers."""
     code = (
         "import sys, threading; from pathlib import Path; from synthgen.builder import build;"
-        "from synthgen.decide import decide; from synthgen.plan import make_plan; from synthgen.recipe import make_recipe;"
+        "from synthgen.decisions import decide; from synthgen.plan import make_plan; from synthgen.recipe import make_recipe;"
         f"plan = make_plan(decide(make_recipe({VALUES!r}), {{'folder': Path(sys.argv[1])}}));"
         "worker = threading.Thread(target=build, args=(plan, Path(sys.argv[2]), 2)); worker.start(); worker.join()"
     )

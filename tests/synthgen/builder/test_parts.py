@@ -10,7 +10,7 @@ import pytest
 
 from synthgen.builder import Part
 from synthgen.builder.folder import OutputFolder
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.errors import UsageError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.edges.config import make_config
 from synthgen.edges.generator import Generator
 from synthgen.edges.model import EdgeGenerator, ModelCard, load_generator, read_card, save_generator

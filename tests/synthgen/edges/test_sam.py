@@ -11,7 +11,7 @@ import pytest
 import torch
 from segment_anything import sam_model_registry
 
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.edges.sam import SamRegions, build_sam, foreground_of, load_sam
 from synthgen.errors import IntegrityError, UsageError
 from synthgen.foreground import Method, choose_method, find_foreground, sam

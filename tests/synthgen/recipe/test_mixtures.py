@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.datasets import dataset_info, dataset_names
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.errors import UsageError
 from synthgen.painting.surface import MATERIALS, Surface
 from synthgen.plan import Allotment, make_plan

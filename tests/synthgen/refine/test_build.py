@@ -8,7 +8,7 @@ import pytest
 
 from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.builder.task import ShardTask, build_shard
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.errors import UsageError
 from synthgen.painting.surface import Surface
 from synthgen.plan import make_plan

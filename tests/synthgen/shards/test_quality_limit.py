@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.errors import UsageError
 from synthgen.plan import make_plan
 from synthgen.recipe import make_recipe

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from synthgen.datasets import read_normal, scan
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.edges.config import PRESETS
 from synthgen.edges.detector import PidinetDetector, SoftDetector
 from synthgen.edges.generator import Generator, PatchDiscriminator

@@ -10,7 +10,7 @@ from synthgen.anomalies.logical import LogicalSettings
 from synthgen.datasets import scan
 from synthgen.datasets.demo import generator
 from synthgen.datasets.demo.tray import render_tray, tray_scene
-from synthgen.decide import decide
+from synthgen.decisions import decide
 from synthgen.edges.editing import Edit
 from synthgen.edges.pipeline import EdgeAssets, fit_mask
 from synthgen.plan import make_plan
