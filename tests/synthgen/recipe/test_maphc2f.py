@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import yaml
 
-from synthgen import plan as planning
+from synthgen import decide as deciding
 from synthgen.anomalies.registry import ALIASES, SURFACE_TYPES, TYPES
 from synthgen.cli.options import PlanRequest
 from synthgen.cli.request import plan_from
@@ -47,7 +47,7 @@ TOTAL = 115_987
 @pytest.fixture
 def full(monkeypatch):
     """Every dataset has exactly the official normal images, without files."""
-    monkeypatch.setattr(planning, "scan", fake_scan)
+    monkeypatch.setattr(deciding, "scan", fake_scan)
 
 
 def fake_scan(dataset, root=None, categories=None):
@@ -147,7 +147,7 @@ def test_missing_images_are_named(monkeypatch):
         )
         return DatasetScan(dataset, None, "listed in a test", "CC0", scans)
 
-    monkeypatch.setattr(planning, "scan", lacking)
+    monkeypatch.setattr(deciding, "scan", lacking)
     with pytest.raises(InputDataError) as refused:
         ids_of(only="btad")
     assert str(refused.value).splitlines()[1:] == ["  btad/02: 399 normal images needed, 398 usable"]

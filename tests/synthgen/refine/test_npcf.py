@@ -8,7 +8,7 @@ import torch
 from scipy import ndimage
 
 from synthgen.errors import InputDataError, IntegrityError, UsageError
-from synthgen.refine.batches import Batch, Crops, Cut, cuts, padded
+from synthgen.refine.batches import Crops, Cut, RefinementBatch, cuts, padded
 from synthgen.refine.config import PRESETS, NpcfConfig, NpcfppConfig, config_from_json, make_config
 from synthgen.refine.features import choose_network, load_features
 from synthgen.refine.losses import allen_cahn, npcf_terms, npcfpp_terms, phase
@@ -26,7 +26,7 @@ def batch(count=2, side=32, seed=0):
         mask[k, 0, 6 + k : 14 + 2 * k, 9:20] = 1
     stage_a = np.where(mask > 0, normal * 0.3 - 0.5, normal).astype(np.float32)
     squares = np.stack([epsilon_squared(one[0].astype(np.uint8))[None] for one in mask])
-    return Batch(*map(torch.from_numpy, (normal, stage_a, mask, squares)), 1.0)
+    return RefinementBatch(*map(torch.from_numpy, (normal, stage_a, mask, squares)), 1.0)
 
 
 def mean_within(values, mask):
