@@ -34,6 +34,11 @@ def harm(name, how):
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "exit":
         os._exit(3)
+    if how == "kill twice":
+        with open(os.environ["HOOK_DEATHS"], "a") as deaths:
+            deaths.write("x")
+        if os.path.getsize(os.environ["HOOK_DEATHS"]) <= 2:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 def sample_generator(seed, sample_id, attempt):
     if sample_id == os.environ.get("HOOK_SAMPLE"):

@@ -21,7 +21,7 @@ from synthgen.shards import ShardDataset
 from tests.detectors.commands import RESUMED, assert_same_model, detectors, start
 from tests.support.builders import build_mvtec, write
 from tests.support.commands import synthgen
-from tests.support.edge_scenes import ONE_THREAD, SIDE, SMALL, picture
+from tests.support.edge_scenes import SIDE, SMALL, picture
 
 NET = 64
 READING = Preprocessing((NET, NET), (NET, NET), (NET, NET))
@@ -64,7 +64,7 @@ def root(tmp_path_factory):
 def generator(root, tmp_path_factory):
     out = tmp_path_factory.mktemp("generators") / "loco"
     done = synthgen("train", "edge-generator", "--dataset", "mvtec_loco", "--root", root, *SMALL, "--set", "steps=150",
-                    "--device", "cpu", "--out", out, env=ONE_THREAD)  # fmt: skip
+                    "--device", "cpu", "--out", out)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out
 
@@ -72,7 +72,7 @@ def generator(root, tmp_path_factory):
 def built(root, generator, out, mode):
     done = synthgen("build", "--dataset", "mvtec_loco", "--root", root, "--types", "logical", "--set", "logical.threshold=0.2",
                     "--set", f"logical.mode={mode}", "--edge-generator", generator, "--size", SIDE, "--device", "cpu",
-                    "--max-rejected", 1, "--out", out, "-j", 1, env=ONE_THREAD)  # fmt: skip
+                    "--max-rejected", 1, "--out", out, "-j", 1)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out
 

@@ -142,6 +142,16 @@ def test_sample_that_kills_its_worker_is_left_out(root, whole, tmp_path):
     assert tree(out) == after  # it is not tried again
 
 
+def test_sample_whose_workers_died_of_something_else_is_made(root, whole, tmp_path):
+    """Once in company and once alone: too few deaths to condemn it."""
+    out, deaths = tmp_path / "out", tmp_path / "deaths"
+    unlucky = hooks(tmp_path / "hooks", HOOK_SAMPLE="folder/ü/002/crack/1", HOOK_HOW="kill twice", HOOK_DEATHS=deaths)
+    done = synthgen(*build_arguments(root, out, "--jobs", 1), env=unlucky)
+    assert done.returncode == 0, done.stderr
+    assert deaths.read_text() == "xxx"
+    assert tree(out) == whole
+
+
 def test_image_that_kills_its_worker_is_left_out(root, whole, tmp_path):
     out, source = tmp_path / "out", "ü/002.png"
     poisoned = hooks(tmp_path / "hooks", HOOK_SOURCE=source, HOOK_HOW="kill")

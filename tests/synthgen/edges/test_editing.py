@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from synthgen.edges.editing import (
     Donors,
+    EdgeScene,
+    EdgeShape,
     Edit,
-    Odds,
+    EditWeights,
     Placement,
-    Scene,
-    Shape,
     draw_edit,
     edited,
     edited_area,
@@ -25,7 +25,7 @@ from synthgen.edges.editing import (
 from synthgen.edges.regions import Regions
 
 SIDE = 96
-EQUAL = Odds({"remove": 1, "replace": 1, "merge": 1})
+EQUAL = EditWeights({"remove": 1, "replace": 1, "merge": 1})
 KINDS = ("rectangle", "ellipse", "polygon", "stroke", "blob")
 
 
@@ -39,7 +39,7 @@ def scene(seed=0, parts=5, available=True, side=SIDE):
         radius = int(side * 0.06 + 2 * (parts - label))
         cv2.circle(labels, centre, radius, label, cv2.FILLED)
         cv2.circle(edges, centre, radius, 0.0, 3)
-    return Scene(edges, Regions(labels, available), np.ones((side, side), np.uint8))
+    return EdgeScene(edges, Regions(labels, available), np.ones((side, side), np.uint8))
 
 
 def donors(*seeds, **facts):
@@ -59,7 +59,7 @@ def test_removing_leaves_background_in_the_area_and_nothing_else():
 def test_replacing_shows_the_donors_edges_and_merging_both():
     here, lent = scene(0), donors(1)
     other = lent.scene("donor-1").edges
-    whole = (Shape("rectangle", y=0.5, x=0.5, area=0.9, aspect=1.0, turn=0.0, seed=0),)
+    whole = (EdgeShape("rectangle", y=0.5, x=0.5, area=0.9, aspect=1.0, turn=0.0, seed=0),)
     core = np.s_[20:76, 20:76]
     replaced, _ = edited(here, lent, Edit("replace", "arbitrary", shapes=whole, donor="donor-1"))
     assert np.allclose(replaced[core], other[core], atol=1e-3)
@@ -97,7 +97,7 @@ def test_the_same_numbers_give_the_same_edit_and_others_another():
 
 def test_a_new_donor_changes_only_the_draws_that_it_wins():
     def lender(seed, names):
-        odds = Odds({"replace": 1}, added=0)
+        odds = EditWeights({"replace": 1}, added=0)
         return draw_edit(np.random.default_rng(seed), scene(), donors(*names), odds, True).donor
 
     before = [lender(seed, range(1, 9)) for seed in range(60)]
@@ -113,13 +113,13 @@ def test_without_regions_shapes_are_edited():
 
 
 def test_a_picture_without_edges_still_gets_an_edit():
-    blank = Scene(np.ones((64, 64), np.float32), Regions(np.zeros((64, 64), np.uint8), False), np.ones((64, 64), np.uint8))
+    blank = EdgeScene(np.ones((64, 64), np.float32), Regions(np.zeros((64, 64), np.uint8), False), np.ones((64, 64), np.uint8))
     edit = draw_edit(np.random.default_rng(0), blank, donors(), EQUAL, False)
     assert edit.operation == "remove"
 
 
 def test_an_added_part_lies_between_the_others():
-    odds, found = Odds({"replace": 1}, added=1.0), 0
+    odds, found = EditWeights({"replace": 1}, added=1.0), 0
     for seed in range(40):
         here, lent = scene(seed), donors(50 + seed)
         edit = draw_edit(np.random.default_rng(seed), here, lent, odds, True)
@@ -152,7 +152,7 @@ def test_shapes_have_about_the_area_they_say(kind, aspect):
     for turn in (0.0, 0.7):
         for area in (0.01, 0.05):
             drawn = [
-                shapes_area((Shape(kind, y=0.5, x=0.5, area=area, aspect=aspect, turn=turn, seed=seed),), (256, 256)).mean()
+                shapes_area((EdgeShape(kind, y=0.5, x=0.5, area=area, aspect=aspect, turn=turn, seed=seed),), (256, 256)).mean()
                 for seed in range(20)
             ]
             assert 0.5 * area < np.mean(drawn) < 1.6 * area
@@ -179,5 +179,5 @@ def test_parameters_survive_json():
         keep_difference=True,
     )  # fmt: skip
     assert LOGICAL.from_json(json.loads(json.dumps(LOGICAL.to_json(params)))) == params
-    assert params.edit.shapes == (Shape(*params.shapes[0]),)
+    assert params.edit.shapes == (EdgeShape(*params.shapes[0]),)
     assert params.edit.shapes[0].area == 0.01

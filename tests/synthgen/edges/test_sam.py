@@ -165,6 +165,9 @@ def test_a_foreground_is_drawn_once_and_then_comes_from_the_cache(tmp_path):
     assert first.warning == ""
     assert np.array_equal(first.mask, drawn)
     assert 0.015 < drawn.mean() < 0.9
+    other = save_tiny_sam(tmp_path / "other.pth", 2)
+    redrawn = find_foreground(normal(), choose_method("sam", "whole", None, [], sam.read_checkpoint(other)))
+    assert not np.array_equal(redrawn.mask, drawn)  # another model's foreground is another
     save_tiny_sam(path, 2)
     sam._model.cache_clear()
     with pytest.raises(IntegrityError, match=r"tiny\.pth: changed"):
