@@ -7,7 +7,7 @@ from pathlib import Path
 
 from synthgen import __version__
 from synthgen.files import write_bytes
-from synthgen.report.gallery.collect import FIELDS, Gallery
+from synthgen.report.gallery.contents import FIELDS, Gallery
 
 
 def write_gallery(path: Path, gallery: Gallery) -> int:

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from synthgen.errors import InputDataError
-from synthgen.report.gallery import collect, write_gallery
-from synthgen.report.gallery import collect as collect_module
-from synthgen.report.gallery.collect import FIELDS, _outline
+from synthgen.report.gallery import collect, contents, write_gallery
+from synthgen.report.gallery.contents import FIELDS, _outline
 from synthgen.shards import ShardDataset
 from tests.support.commands import build_arguments, build_normals, synthgen
 
@@ -68,15 +67,13 @@ def test_a_subset_is_even_and_said_to_be_one(built):
 
 
 def test_many_samples_get_smaller_thumbnails(built, monkeypatch):
-    import importlib
 
-    module = importlib.import_module(collect_module.__module__)
     before = collect(built)
-    monkeypatch.setattr(module, "BUDGET", sum(len(one[AT["thumbnail"]]) for one in before.samples) // 2)
-    monkeypatch.setattr(module, "_LOOKS", ((48, 75), (32, 60), (16, 30)))
+    monkeypatch.setattr(contents, "BUDGET", sum(len(one[AT["thumbnail"]]) for one in before.samples) // 2)
+    monkeypatch.setattr(contents, "_LOOKS", ((48, 75), (32, 60), (16, 30)))
     after = collect(built)
     assert after.facts["thumbnail"] < 48
-    assert sum(len(one[AT["thumbnail"]]) for one in after.samples) < module.BUDGET
+    assert sum(len(one[AT["thumbnail"]]) for one in after.samples) < contents.BUDGET
 
 
 def test_an_outline_follows_the_mask():
