@@ -272,7 +272,7 @@ def test_what_is_missing_or_makes_no_sense_is_said(root, generator, shards, tmp_
     assert "no backbone" in refused(["--shards", shards, "--weights", "backbone=random"])
     assert "HEIGHTxWIDTH" in refused(["--shards", shards, "--size", "64x64x64"])
     assert "multiple of 32" in refused(["--shards", shards, "--size", "60"])
-    assert "pidinet=PATH" in refused(["--shards", shards, "--weights", "edges=x"])
+    assert "pidinet=FILE" in refused(["--shards", shards, "--weights", "edges=x"])
     done = detectors("train", "pbas", *HERE, "--root", root, "--edge-generator", generator, ok=False)
     assert "learns from no edge edits" in done.stderr
     done = detectors("train", "pbas", *HERE, "--root", root, "--weights", "pidinet=x.pth", ok=False)

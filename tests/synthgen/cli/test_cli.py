@@ -249,6 +249,7 @@ def test_build_says_what_it_did_as_json(root, built, tmp_path):
         "rejected": 0,
         "unreadable": 0,
         "quarantined": {},
+        "failed": {},
         "shards": 10,
     }
     assert tree(out) == tree(built)

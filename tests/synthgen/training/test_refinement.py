@@ -68,11 +68,11 @@ def test_a_training_that_is_killed_resumes_to_the_same_bytes(model, request, sha
     steps = 30 if model == "npcf" else 12
     out = tmp_path / "run"
     code = (
-        "import os, signal, sys; import synthgen.training.refinement as t; t._CHECKPOINT_SECONDS = 0; t._ROUND = 5; "
-        "plain = t.RunFolder.save\n"
+        "import os, signal, sys; import synthgen.training.loop as loop, synthgen.training.refinement as t\n"
+        "loop.CHECKPOINT_SECONDS = 0; t._ROUND = 5; plain = loop.RunFolder.save\n"
         "def save(self, *rest):\n"
         "    plain(self, *rest); os.kill(os.getpid(), signal.SIGKILL)\n"
-        "t.RunFolder.save = save; from synthgen.cli import main; main()"
+        "loop.RunFolder.save = save; from synthgen.cli import main; main()"
     )
     arguments = ["train", model, "--out", out, *SMALL, "--set", f"steps={steps}", "--shards", shards, *more]
     killed = subprocess.run(
