@@ -34,11 +34,17 @@ def harm(name, how):
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "exit":
         os._exit(3)
-    if how == "kill twice":
+    if how.startswith("kill at first"):  # "kill at first 2": that often
         with open(os.environ["HOOK_DEATHS"], "a") as deaths:
             deaths.write("x")
-        if os.path.getsize(os.environ["HOOK_DEATHS"]) <= 2:
+        if os.path.getsize(os.environ["HOOK_DEATHS"]) <= int(how.split()[-1]):
             os.kill(os.getpid(), signal.SIGKILL)
+
+class Writer(task.ShardWriter):
+    def finish(self):
+        if self.path.name == os.environ.get("HOOK_FINISHED_SHARD"):
+            harm(self.path.name, os.environ["HOOK_HOW"])
+        return super().finish()
 
 def sample_generator(seed, sample_id, attempt):
     if sample_id == os.environ.get("HOOK_SAMPLE"):
@@ -50,7 +56,7 @@ def prepare(source, *rest):
         harm(source.source, os.environ["HOOK_HOW"])
     return plain_prepare(source, *rest)
 
-synthesis.sample_generator, task.prepare = sample_generator, prepare
+synthesis.sample_generator, task.prepare, task.ShardWriter = sample_generator, prepare, Writer
 """
 
 

@@ -111,7 +111,7 @@ def demo(tmp_path_factory):
 
 def test_worth_from_shards_to_report(demo, tmp_path):
     done = synthgen(
-        "worth", demo / "shards", "--real", demo / "real", "--weights", "backbone=random", "--seeds", 2, "--steps", 10,
+        "worth", demo / "shards", "--real", demo / "real", "--weights", "backbone=random", "--seeds", 2, "--steps", 4,
         "--out", tmp_path / "out",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -142,13 +142,20 @@ def test_sample_that_kills_its_worker_is_left_out(root, whole, tmp_path):
     assert tree(out) == after  # it is not tried again
 
 
-def test_sample_whose_workers_died_of_something_else_is_made(root, whole, tmp_path):
-    """Once in company and once alone: too few deaths to condemn it."""
-    out, deaths = tmp_path / "out", tmp_path / "deaths"
-    unlucky = hooks(tmp_path / "hooks", HOOK_SAMPLE="folder/ü/002/crack/1", HOOK_HOW="kill twice", HOOK_DEATHS=deaths)
+@pytest.mark.parametrize(
+    ("where", "deaths"),
+    [
+        pytest.param({"HOOK_SAMPLE": "folder/ü/002/crack/1"}, 2, id="once in company, once alone"),
+        pytest.param({"HOOK_FINISHED_SHARD": "folder-ü-00002-of-00005.h5"}, 3, id="after the last sample"),
+    ],
+)
+def test_sample_whose_workers_died_of_something_else_is_made(root, whole, tmp_path, where, deaths):
+    """Too few deaths to condemn it, or not its own."""
+    out, counted = tmp_path / "out", tmp_path / "deaths"
+    unlucky = hooks(tmp_path / "hooks", **where, HOOK_HOW=f"kill at first {deaths}", HOOK_DEATHS=counted)
     done = synthgen(*build_arguments(root, out, "--jobs", 1), env=unlucky)
     assert done.returncode == 0, done.stderr
-    assert deaths.read_text() == "xxx"
+    assert counted.read_text() == "x" * (deaths + 1)
     assert tree(out) == whole
 
 

@@ -237,21 +237,30 @@ def test_no_workers(root, whole, tmp_path):
     assert not list(out.glob("*.h5"))
 
 
+def stopped_maker(out):
+    """The process id of a worker that was stopped while it makes a shard."""
+    while True:
+        wait_until(lambda: makers(out))
+        maker = makers(out).pop()
+        os.kill(maker, signal.SIGSTOP)
+        if maker in makers(out):
+            return maker
+        os.kill(maker, signal.SIGCONT)  # it was done just then
+
+
 def test_workers_that_come_later_are_used(root, whole, tmp_path):
     """A batch system gives workers when it likes: the build waits for the first, and both work in the end."""
     out = tmp_path / "out"
     with running(tmp_path / "cluster", workers=0) as late:
         process = start(*arguments(root, out, late))
         wait_until((out / "config.json").exists)
-        for _ in range(2):
-            late._command("worker", late.address, *_WORKER)
-        together = 0
-        while process.poll() is None:
-            together = max(together, len(makers(out)))
-            time.sleep(0.002)
+        late._command("worker", late.address, *_WORKER)
+        maker = stopped_maker(out)
+        late._command("worker", late.address, *_WORKER)
+        wait_until(lambda: len(makers(out)) == 2)
+        os.kill(maker, signal.SIGCONT)
         _, err = process.communicate()
     assert process.returncode == 0, err
-    assert together == 2
     assert tree(out) == whole
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from synthgen.builder.task import ShardTask, build_shard
 from synthgen.decisions import decide
 from synthgen.edges.config import make_config
 from synthgen.edges.generator import Generator
@@ -199,6 +200,22 @@ def test_a_donor_that_cannot_be_read_lends_nothing_and_stops_nothing(generator, 
     samples = ShardDataset(tmp_path / "set")
     assert {sample.spec.source for sample in samples} == {f"scene/{k:03}.png" for k in (0, 1, 2, 4, 5)}
     assert "scene/003.png" not in {sample.params["donor"] for sample in samples if not sample.rejected}
+
+
+def test_an_image_that_killed_workers_lends_nothing(root, generator, built, tmp_path):
+    plan = plan_of(root, generator)
+    (shard,) = plan.shards
+    place = (shard.dataset, shard.category)
+    build_shard(ShardTask(
+        folder=tmp_path, shard=shard, recipe=plan.recipe, method=plan.methods[place], config_json=plan.config_json, licence="",
+        quarantined={"folder/scene/003": "killed"}, category_edges=plan.category_edges(*place),
+    ))  # fmt: skip
+    before, after = ({sample.params["donor"] for sample in ShardDataset(where) if not sample.rejected}
+                     for where in (built, tmp_path))  # fmt: skip
+    assert "scene/003.png" in before
+    assert "scene/003.png" not in after
+    assert "" in after
+    assert len(after) > 2
 
 
 def test_files_of_the_same_names_elsewhere_are_other_images(root, generator, tmp_path):
