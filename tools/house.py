@@ -22,6 +22,7 @@ LIBRARY = ("synthgen", "detectors")
 def facts(root: Path, moves: Mapping[str, str]) -> dict[str, int | str]:
     """What the table says about a checkout, by row."""
     library, everything = (house.read_modules(root, folders) for folders in (LIBRARY, house.CHECKED))
+    variadic = house.variadic_names(everything)
     graph = house.imports(library)
     groups = house.circles(graph)
     largest = max(everything.values(), key=lambda module: module.lines)
@@ -35,7 +36,7 @@ def facts(root: Path, moves: Mapping[str, str]) -> dict[str, int | str]:
         "largest file": f"{largest.lines} ({largest.name})",
         f"files over {house.LONGEST_FILE} lines": sum(m.lines > house.LONGEST_FILE for m in everything.values()),
         f"functions and calls over {house.MOST_POSITIONAL} by position": sum(
-            len([*house.positional(module)]) for module in everything.values()
+            len([*house.positional(module, variadic)]) for module in everything.values()
         ),
         "names of more than one class": len(same_names),
         "lines of tests": sum(module.lines for name, module in everything.items() if name.split(".")[0] == "tests"),
