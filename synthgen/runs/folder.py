@@ -74,7 +74,7 @@ class RunFolder:
     def _claim(self) -> None:
         path = self.path / CONFIG
         if not path.exists():
-            if any(one.name != ".lock" and not one.name.startswith(".tmp-") for one in self.path.iterdir()):
+            if any(entry.name != ".lock" and not entry.name.startswith(".tmp-") for entry in self.path.iterdir()):
                 raise UsageError(f"{self.path}: the folder is not empty and is no run. Choose another --out.")
             write_json(path, self._config)
             return
