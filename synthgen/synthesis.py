@@ -1,6 +1,7 @@
 """Samples in memory: one plan, one sample at a time, the same bytes that a build writes into shards."""
 
 import hashlib
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -200,8 +201,8 @@ def _rendered(
 def _failing(outcomes: dict[int, Sample | Refusal], numbers: list[int]) -> Iterator[None]:
     """One bad draw must not cost the other hundred thousand samples.
 
-    Whatever a type raises is a failed draw of these numbers. What is wrong with the machine, not with the type, goes through:
-    or the same recipe would give other samples elsewhere.
+    Whatever a type raises is a failed draw of these numbers. What is wrong with the machine, not with the type (files, memory,
+    devices, packages), goes through: or the same recipe would give other samples elsewhere.
     """
     try:
         yield
@@ -321,7 +322,7 @@ class SynthesisDataset(Sequence[Sample]):
     """The samples of a plan, made when asked for: the same as those that a build writes, in the same order.
 
     Picklable and without state that matters: any process, in any order, gets the same bytes. Samples of the same normal
-    image asked for one after the other share its decoding.
+    image asked for one after the other share its decoding. A draw in which a type raises is told by a RuntimeWarning.
 
     Raises:
         InputDataError: from an item, if its normal image cannot be read.
@@ -335,7 +336,6 @@ class SynthesisDataset(Sequence[Sample]):
         self._starts = np.cumsum([0, *(len(shard) for shard in plan.shards)])
         self._prepared: OrderedDict[tuple[str, str, str], PreparedNormal] = OrderedDict()
         self._tables: dict[int, list[tuple[NormalSource, SampleSpec]]] = {}
-        plan.methods  # noqa: B018  decided once here, not once in every worker
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -351,8 +351,11 @@ class SynthesisDataset(Sequence[Sample]):
         index = range(len(self))[index]
         at = int(np.searchsorted(self._starts, index, side="right")) - 1
         source, spec = self._table(at)[index - int(self._starts[at])]
-        refiner = self._plan.refiner(spec.dataset)
-        return make_sample(spec, self._prepare(source), self._settings[spec.type], self._plan.recipe.seed, refiner)
+        tally, job = Tally(), Job(spec, self._prepare(source), self._settings[spec.type])
+        (sample,) = make_samples([job], self._plan.recipe.seed, tally, self._plan.refiner(spec.dataset))
+        for name, (_, message) in tally.failed.items():  # there is no build that would count it
+            warnings.warn(f"{name}: a draw failed, which is a bug of the type: {message}", RuntimeWarning, stacklevel=2)
+        return sample
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[index] for index in range(len(self)))

@@ -2,7 +2,7 @@
 
 With it anyone can plan and build the whole MaPhC2F recipe without the real data, to see that it works and how long it takes:
 
-    python tools/make_standin.py standin
+    python -m tools.make_standin standin
     synthgen build --recipe maphc2f --root standin --out sets/maphc2f
 
 Only the training images are as many as in the real datasets; of test images there are a few, so that whoever reads them by

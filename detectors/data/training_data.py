@@ -17,6 +17,7 @@ from synthgen.datasets import NormalSource, dataset_info, read_normal
 from synthgen.decisions import decide
 from synthgen.edges.pipeline import EdgeAssets
 from synthgen.errors import InputDataError, UsageError, suggest
+from synthgen.files import file_sha256
 from synthgen.plan import Plan, make_plan, specs_of
 from synthgen.recipe import make_recipe
 from synthgen.runs.held_out import OF_DETECTORS, choose_held_out
@@ -342,13 +343,8 @@ def _only(plan: Plan, sources: set[NormalSource]) -> Plan:
 
 
 def _file_digest(source: NormalSource) -> str:
-    if source.path is None:
-        return hashlib.sha256(source.source.encode()).hexdigest()
-    try:
-        with source.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputDataError(f"{source.path}: {error.strerror or error}.") from error
+    """Of a file's contents; of an image that is rendered, of its name."""
+    return _sha256(source.source) if source.path is None else file_sha256(source.path)
 
 
 def _card(carrier: str, dataset: str, category: str, split: Split, anomalies: Sequence[Sample]) -> dict[str, Any]:

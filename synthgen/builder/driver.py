@@ -142,7 +142,6 @@ class _Run:
         self._on_samples = on_samples
         self._samples = self._told = already
         self._reports: dict[str, ShardReport] = {}
-        self._methods = plan.methods if plan.shards else {}
         self._licences = {scan.dataset: plan.licence(scan) for scan in plan.scans}
 
     def warm(self, shards: list[PlannedShard], jobs: int, on_message: OnMessage) -> None:
@@ -270,7 +269,7 @@ class _Run:
             folder=self._folder.path,
             shard=shard,
             recipe=self._plan.recipe,
-            method=self._methods[shard.dataset, shard.category],
+            method=self._plan.methods[shard.dataset, shard.category],
             category_edges=self._plan.category_edges(shard.dataset, shard.category),
             refinement=self._plan.refinement,
             config_json=self._plan.config_json,

@@ -34,13 +34,13 @@ def compare_real(
     try:
         import matplotlib  # noqa: F401
 
-        from detectors.real.comparison import audit
-        from detectors.real.comparison.report import recipe_text, summary_table, write_audit
+        from detectors.real.comparison import compare_defects
+        from detectors.real.comparison.report import recipe_text, summary_table, write_comparison
     except ModuleNotFoundError as error:
         raise UsageError(f"`synthgen compare-real` needs {error.name}: pip install 'synthgen[detectors]'.") from error
     pairs = dict(assignments("--match", match or (), "TYPE=KIND, such as spot=pinhole"))
-    result = audit(folder, real, category, pairs)
-    page = write_audit(out if out is not None else folder / "compare-real", result)
+    result = compare_defects(folder, real, category, pairs)
+    page = write_comparison(out if out is not None else folder / "compare-real", result)
     if json:
         print_json(result.to_json())
         return

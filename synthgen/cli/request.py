@@ -171,9 +171,9 @@ def _option_names(request: PlanRequest) -> dict[tuple[str, ...], str]:
     for name in ("categories", "material", "bit_depth"):
         names["datasets", request.dataset or "", name] = "--" + name.replace("_", "-")
     names["datasets", request.dataset or "", "mixtures"] = "--mixture"
-    for entry in request.settings:
-        kind, _, field = entry.partition("=")[0].partition(".")
-        names["types", canonical_type(kind), field] = f"--set {kind}.{field}"
+    for place, _ in assignments("--set", request.settings, _EXPECTED_SETTING):
+        kind, _, field = place.partition(".")
+        names["types", canonical_type(kind), field] = f"--set {place}"
     return names
 
 

@@ -1,5 +1,5 @@
 """How synthetic anomalies sit beside real ones: sizes, contrasts, places and counts (`synthgen compare-real`)."""
 
-from detectors.real.comparison.measure import Audit, audit
+from detectors.real.comparison.measure import DefectComparison, compare_defects
 
-__all__ = ["Audit", "audit"]
+__all__ = ["DefectComparison", "compare_defects"]

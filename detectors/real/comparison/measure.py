@@ -54,7 +54,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Audit:
+class DefectComparison:
     """A comparison.
 
     Attributes:
@@ -95,7 +95,9 @@ class Audit:
         }
 
 
-def audit(shards: Path, real: Path, category: str | None = None, match: dict[str, str] | None = None) -> Audit:
+def compare_defects(
+    shards: Path, real: Path, category: str | None = None, match: dict[str, str] | None = None
+) -> DefectComparison:
     """Measure a dataset's anomalies beside real ones.
 
     Args:
@@ -135,7 +137,7 @@ def audit(shards: Path, real: Path, category: str | None = None, match: dict[str
         settings = types.get(kind, {}).get("settings", {})
         if kind != POOLED and (changes := _suggested(real_kinds[matched[kind]], synthetic[kind], settings)):
             suggested[kind] = changes
-    return Audit(str(category), real_kinds, synthetic, matched, suggested)
+    return DefectComparison(str(category), real_kinds, synthetic, matched, suggested)
 
 
 def measure(images: Iterable[tuple[Image, Mask]]) -> Measured:

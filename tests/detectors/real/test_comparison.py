@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detectors.real.comparison import audit
+from detectors.real.comparison import compare_defects
 from detectors.real.comparison.measure import POOLED, measure
 from synthgen.errors import InputDataError
 from tests.support.builders import write
@@ -67,7 +67,7 @@ def test_a_page_says_how_far_apart_they_are_and_what_would_help(built, tmp_path)
 
 
 def test_suggested_ranges_scale_as_the_defects_do(built, tmp_path):
-    found = audit(built, write_real(tmp_path / "real"), "ü")
+    found = compare_defects(built, write_real(tmp_path / "real"), "ü")
     real, made = found.real[POOLED].percentiles("extent"), found.synthetic["crack"].percentiles("extent")
     low, high = found.suggested["crack"]["length_range"]
     assert low / high < 1
@@ -78,9 +78,9 @@ def test_suggested_ranges_scale_as_the_defects_do(built, tmp_path):
 def test_what_cannot_be_compared_is_said(built, tmp_path):
     write(tmp_path / "bare/pit/0.png", defect(4, 40)[0])
     with pytest.raises(InputDataError, match="none of the defects has a mask"):
-        audit(built, tmp_path / "bare", "ü")
+        compare_defects(built, tmp_path / "bare", "ü")
     with pytest.raises(InputDataError, match="name one of a b, ü"):
-        audit(built, write_real(tmp_path / "real"))
+        compare_defects(built, write_real(tmp_path / "real"))
     done = synthgen("compare-real", built, "--real", tmp_path / "real", "--category", "ü", "--match", "crack=hole")
     assert done.returncode == 3
     assert "no such kind" in done.stderr
