@@ -180,6 +180,14 @@ def test_whatever_a_type_raises_is_a_failed_draw(monkeypatch, part, error):
     assert "spot" not in tally.refused
 
 
+def test_a_type_that_fails_on_the_fly_is_told(root, monkeypatch):
+    dataset = SynthesisDataset(plan_of(root, types=("spot",)))
+    monkeypatch.setitem(TYPES, "spot", dataclasses.replace(TYPES["spot"], draw=lambda *_: raising(ValueError("cursed"))))
+    with pytest.warns(RuntimeWarning, match="spot: a draw failed, which is a bug of the type: ValueError: cursed"):
+        sample = dataset[0]
+    assert sample.rejected == "failed: ValueError: cursed"
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
