@@ -27,7 +27,7 @@ from synthgen.painting import tps
 from synthgen.painting.appearance import above_texture, draw_light
 from synthgen.painting.blending import clip_box, visible
 from synthgen.painting.draws import log_uniform, uniform
-from synthgen.painting.rendered import Rendered
+from synthgen.painting.rendered import NOTHING, Rendered
 from synthgen.painting.surface import Surface
 from synthgen.samples import Box, Image, Mask
 
@@ -180,7 +180,10 @@ def _pairs(values: NDArray[np.float64]) -> tuple[tuple[float, float], ...]:
 
 def render_one(surface: Surface, params: DeformationParams) -> Rendered:
     """The pixels a deformation changes."""
-    return _render_place(surface, params) if params.radius else _render_object(surface, params)
+    try:
+        return _render_place(surface, params) if params.radius else _render_object(surface, params)
+    except np.linalg.LinAlgError:  # on a part of a few pixels, rounded control points coincide: no warp leads through them
+        return NOTHING
 
 
 def _render_place(surface: Surface, params: DeformationParams) -> Rendered:

@@ -5,12 +5,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from detectors.catalog import detector_names
 from synthgen.anomalies.registry import TYPES
+from synthgen.errors import to_install
 from synthgen.export import FORMATS
 from synthgen.shards.layout import _COLUMNS, _INDEX_COLUMNS, ATTRIBUTES, EXTRAS
 from tests.support.commands import environment
@@ -69,8 +71,12 @@ def test_the_readme_names_every_type_detector_and_format():
 def test_the_first_detector_comes_out_of_the_readmes_commands(tmp_path):
     text = (ROOT / "README.md").read_text()
     block = re.search(r"<!-- first detector: begin -->\n```sh\n(.*?)```", text, re.S)[1]
-    quick = re.sub(r"^pip install.*\n", "", block).replace("steps=400", "steps=30").replace("--epochs 60", "--epochs 1")
-    quick = quick.replace("--out tray-set\n", "--per-image 1 --max-rejected 1 --out tray-set\n")  # so young a generator errs
+    quick = re.sub(r"^pip install.*\n", "", block)
+    small = "--epochs 1 --per-image 1 --size 64 --batch-size 8 --set rec_width=8 --set seg_width=4"
+    young = "--per-image 1 --max-rejected 1 --jobs 1"  # so young a generator errs
+    for ours, instead in (("steps=400", "steps=30"), ("--epochs 60", small), ("--out tray-set\n", f"{young} --out tray-set\n")):
+        assert quick.count(ours) == 1
+        quick = quick.replace(ours, instead)
     assert quick.count("\n") == 5
     there = environment(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     done = subprocess.run(
@@ -80,3 +86,24 @@ def test_the_first_detector_comes_out_of_the_readmes_commands(tmp_path):
     assert "| demo " in done.stdout
     assert (tmp_path / "first-run/report.html").stat().st_size > 100_000
     assert (tmp_path / "tray-set.html").stat().st_size > 100_000
+
+
+def test_nothing_sends_people_to_somebody_elses_package():
+    """On the package index `synthgen` is not this project: all that is said of installing works from a checkout."""
+    strange = re.compile(r"pip install[^\n]*[ '\"]synthgen(\[|['\" ]|$)|['\"]synthgen\[", re.MULTILINE)
+    texts = [path for kind in ("*.md", "*.py", "*.toml", "*.cff", "*.yaml") for path in ROOT.rglob(kind)]
+    texts = [path for path in texts if not {".git", ".venv", "build"} & set(path.relative_to(ROOT).parts[:1])]
+    assert len(texts) > 300
+    assert [str(path) for path in texts if path != Path(__file__) and strange.search(path.read_text(encoding="utf-8"))] == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["name"] == "synthgen-anomaly"
+    said = re.compile(r"to_install\(((?:[\"'][\w,]+[\"'],? ?)+)\)")
+    extras = {
+        extra
+        for path in texts
+        if path.suffix == ".py"
+        for found in said.findall(path.read_text())
+        for extra in re.findall(r"\w+", found)
+    }
+    assert {"detectors", "edges", "export", "interop", "dask"} <= extras <= set(project["optional-dependencies"])
+    assert to_install("edges") == "in a checkout of this project, pip install -c constraints.txt '.[edges]'"

@@ -91,7 +91,7 @@ def test_no_defect_vanishes_from_a_mask():
 def demo(tmp_path_factory):
     """Shards of the demo set, and a folder of real defects: cut from other samples of it."""
     folder = tmp_path_factory.mktemp("worth")
-    common = ["--dataset", "demo", "--categories", "gear", "--size", "128", "--sample", "50%", "--max-rejected", "1", "-j", 1]
+    common = ["--dataset", "demo", "--categories", "gear", "--size", "128", "--sample", "40%", "--max-rejected", "1", "-j", 1]
     for name, seed in (("shards", 0), ("other", 1)):
         done = synthgen("build", *common, "--types", "spot,break", "--per-image", 1, "--seed", seed, "--out", folder / name)
         assert done.returncode == 0, done.stderr
@@ -169,7 +169,7 @@ def test_without_torch_the_way_out_is_said(tmp_path):
         [*COMMAND[:-1], code, "worth", "x", "--real", "y"], capture_output=True, text=True, env=environment(), check=False
     )
     assert done.returncode == 2
-    assert "synthgen[detectors]" in done.stderr
+    assert ".[detectors]" in done.stderr
 
 
 def test_weights_are_suggested_by_kind_of_defect():

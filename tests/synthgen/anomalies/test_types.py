@@ -8,6 +8,7 @@ import pytest
 
 from synthgen.anomalies.breakage import BREAK
 from synthgen.anomalies.crack import CRACK
+from synthgen.anomalies.deformation import DEFORMATION, DeformationParams
 from synthgen.anomalies.dent import DENT
 from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.anomalies.scuff import _frayed
@@ -414,3 +415,13 @@ def test_a_drop_ends_as_softly_as_the_object():
         rings.append(change[ring[y0:y1, x0:x1] > 0].mean() / change[(inner[y0:y1, x0:x1] & core) > 0].mean())
     assert len(rings) > 5
     assert np.median(rings) < 0.6
+
+
+@pytest.mark.parametrize("radius", [0.3, 12.0])
+def test_a_warp_that_takes_two_places_to_one_is_refused(radius):
+    """On parts of a few pixels lengths are drawn that two decimals do not tell apart."""
+    points, offsets = ((-1.0, 0.0), (1.0, 0.0)), ((1.0, 0.0), (-1.0, 0.0))
+    how = {"kind": "crumple", "centre": (48, 48), "radius": radius, "taper": 0.3, "shading": 20.0, "light": 0.0}
+    bent = DeformationParams(points=points, offsets=offsets, **how)
+    rendered = DEFORMATION.render_one(Surface(plain(96), np.ones((96, 96), np.uint8)), bent)
+    assert not rendered.mask.any()

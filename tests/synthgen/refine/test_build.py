@@ -200,6 +200,18 @@ def test_images_smaller_than_a_window_are_refined(npcf, npcfpp):
     assert refined.mask.any()
 
 
+@pytest.mark.parametrize("size", [(64, 64), (200, 300), (512, 400)])
+def test_a_window_holds_an_anomaly_anywhere_and_lies_in_the_image(size):
+    rng, refined = np.random.default_rng(0), Refiner("phase-field", NO_NETWORKS, "folder", size)
+    for _ in range(200):
+        (y0, y1), (x0, x1) = (sorted(rng.choice(side + 1, 2, replace=False)) for side in size)
+        top, left, bottom, right = refined._box((y0, x0, y1, x1))
+        assert 0 <= top <= y0 < y1 <= bottom <= size[0]
+        assert 0 <= left <= x0 < x1 <= right <= size[1]
+        for around, side in ((bottom - top, size[0]), (right - left, size[1])):
+            assert around in (64, 128, 256, side)  # few sizes, so that many windows are refined together
+
+
 def test_gray_stays_gray(npcf, npcfpp):
     found = Refiner("npcf++", RefinementTools((npcf,), (npcfpp,)), "folder", (SIDE, SIDE))
     surface = Surface(texture("gray", SIDE, SIDE), np.ones((SIDE, SIDE), np.uint8))

@@ -100,9 +100,9 @@ def test_names_cannot_break_the_page(built, tmp_path):
 @pytest.fixture(scope="module")
 def browser():
     """A headless Chromium."""
-    playwright = pytest.importorskip("playwright.sync_api")
     if BROWSER is None:
         pytest.skip("there is no Chromium here")
+    playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as running:
         chromium = running.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield chromium
