@@ -3,7 +3,7 @@
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from synthgen.errors import UsageError, suggest
+from synthgen.errors import UsageError, suggest, to_install
 
 if TYPE_CHECKING:
     from detectors.contract import AnyDetector
@@ -27,7 +27,7 @@ def find_detector(name: str) -> "AnyDetector":
     if not entries:
         known = detector_names()
         if not known:
-            raise UsageError(f"{name}: no detector is installed. Install synthgen anew: pip install 'synthgen[detectors]'.")
+            raise UsageError(f"{name}: no detector is installed. Install anew: {to_install('detectors')}.")
         raise UsageError(f"{name}: there is no such detector.{suggest(name, known)}")
     if len(entries) > 1:
         packages = " and ".join(sorted(_package(entry) for entry in entries))
@@ -52,7 +52,7 @@ def _load(entry: EntryPoint) -> "AnyDetector":
         detector = entry.load()
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"the detector {entry.name} of {package} needs {error.name}: pip install 'synthgen[detectors]', or what {package} "
+            f"the detector {entry.name} of {package} needs {error.name}: {to_install('detectors')}; or install what {package} "
             "needs besides, or uninstall it."
         ) from error
     except Exception as error:  # whatever a stranger's module does when it is imported

@@ -44,6 +44,14 @@ class PartialBuildError(SynthgenError):
 _MOST_LISTED = 40
 
 
+def to_install(*extras: str) -> str:
+    """The command that installs this project with some of its extras, for messages.
+
+    From a checkout: it is on no package index, and what is called `synthgen` there is somebody else's.
+    """
+    return f"in a checkout of this project, pip install -c constraints.txt '.[{','.join(extras)}]'"
+
+
 def suggest(wrong: str, known: "list[str]") -> str:
     """`" Did you mean 'crack'?"` when one of `known` is close to `wrong`, else the list of what is known."""
     import difflib

@@ -5,12 +5,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from synthgen.errors import InputDataError, IntegrityError, StorageError
 from synthgen.failpoints import reach
+
+_LONGEST_NAME = 180
+"""In bytes, of the 255 that a file's name may have: the rest is for endings, and for what `temporary_name` adds."""
 
 
 def temporary_name(path: Path) -> Path:
@@ -42,6 +45,26 @@ def whole_file(path: Path, *, synced: bool = True) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def safe_name(text: str) -> str:
+    """The text as (a part of) a file's name on every system: letters, digits, `-` and `_`; others become `_`."""
+    return "".join(character if character.isalnum() or character in "-_" else "_" for character in text)
+
+
+def unique_names(texts: Iterable[str]) -> list[str]:
+    """A safe name for each text, no two alike even where case does not count, and short enough for an ending of 50 bytes."""
+    taken: set[str] = set()
+    names = []
+    for text in texts:
+        safe = safe_name(text).encode()[:_LONGEST_NAME].decode(errors="ignore")
+        name, number = safe, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{safe}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
 
 
 def write_bytes(path: Path, data: bytes, *, synced: bool = True) -> None:

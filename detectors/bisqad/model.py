@@ -11,6 +11,7 @@ from torch.nn import functional
 from detectors.bisqad.config import BiSQADConfig
 from detectors.bisqad.sqe import Estimator
 from detectors.data.backbones import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
+from synthgen.runs.devices import in_full
 
 _STEP = 8  # channels: widths are multiples, and groups of GroupNorm have no fewer
 
@@ -216,9 +217,9 @@ class RealNet(nn.Module):
             features: (B, C, h, w) float of each level, the largest first, of the channels that were chosen.
         """
         reconstructions = [unet(level) for unet, level in zip(self.unets, features, strict=True)]
-        logits = self.decoder(self._residuals(features, reconstructions))
-        with torch.autocast(logits.device.type, enabled=False):  # the last digits of scores are worth keeping
-            logits = functional.interpolate(precise(logits), size=self.size, mode="bilinear", align_corners=False)
+        logits = in_full(self.decoder[-1], self.decoder[:-1](self._residuals(features, reconstructions)))
+        with torch.autocast(logits.device.type, enabled=False):
+            logits = functional.interpolate(logits, size=self.size, mode="bilinear", align_corners=False)
         return Output(logits, reconstructions)
 
     def _residuals(self, features: Sequence[Tensor], reconstructions: Sequence[Tensor]) -> Tensor:

@@ -6,13 +6,13 @@ Exit status: as of `synthgen`.
 import sys
 from importlib.util import find_spec
 
-from synthgen.errors import SynthgenError
+from synthgen.errors import SynthgenError, to_install
 
 
 def main() -> None:
     """Run the command that the arguments ask for."""
     if find_spec("torch") is None and len(sys.argv) > 1 and not {"-h", "--help"} & set(sys.argv[1:]):
-        sys.stderr.write("detectors: PyTorch is not installed: pip install 'synthgen[detectors]'.\n")
+        sys.stderr.write(f"detectors: PyTorch is not installed: {to_install('detectors')}.\n")
         sys.exit(2)
     from detectors.cli.commands import app
     from synthgen.terminal.training import Interrupted

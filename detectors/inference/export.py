@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from detectors.inference.loading import LoadedRun
-from synthgen.errors import UsageError
+from synthgen.errors import UsageError, to_install
 from synthgen.files import whole_file
 
 _TOLERANCE = 1e-3
@@ -32,7 +32,7 @@ def export_onnx(run: LoadedRun, path: Path) -> float:
         import onnxruntime
         import onnxscript  # noqa: F401  the exporter needs it
     except ImportError as error:
-        raise UsageError(f"export needs {error.name}: pip install 'synthgen[export]'.") from error
+        raise UsageError(f"export needs {error.name}: {to_install('export')}.") from error
     height, width = run.preprocessing.size
     model = run.model.cpu()
     model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
@@ -72,6 +72,6 @@ def export_onnx(run: LoadedRun, path: Path) -> float:
             float((torch.from_numpy(maps) - torch_maps).abs().max()),
             float((torch.from_numpy(scores) - torch_scores).abs().max()),
         )
-        if difference > _TOLERANCE:
+        if not difference <= _TOLERANCE:  # what is no number is not alike
             raise UsageError(f"ONNX Runtime's scores differ from PyTorch's by {difference:.1e}: {path} was not written.")
     return difference

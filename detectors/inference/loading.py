@@ -1,11 +1,13 @@
 """A finished run as a detector that scores images."""
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from detectors.catalog import find_detector
 from detectors.contract import AnyDetector, DetectorSettings
@@ -64,7 +66,7 @@ def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
 
     Raises:
         InputDataError: the folder is no run, its training did not end, or the backbone's weights are not there.
-        IntegrityError: its files are damaged.
+        IntegrityError: its files are damaged, or hold something that is no finite number.
         UsageError: the weights are not those that the run was trained with.
     """
     config = read_config(path)
@@ -85,6 +87,9 @@ def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
     model = detector.assemble(settings, backbone, compute)
     tensors, state = load_tensors(path / MODEL)
     try:
+        thresholds = Thresholds(**state["thresholds"])
+        if broken := _broken(tensors, thresholds):
+            raise IntegrityError(f"{path / MODEL}: {broken} no finite number: the detector is broken. Train again.")
         detector.load_state(model, {name: value.to(compute.device) for name, value in tensors.items()})
         return LoadedRun(
             path=path,
@@ -93,9 +98,20 @@ def load_run(path: Path, weights: str | None, compute: Compute) -> LoadedRun:
             settings=settings,
             model=model,
             preprocessing=preprocessing,
-            thresholds=Thresholds(**state["thresholds"]),
+            thresholds=thresholds,
             epoch=state["epoch"],
             seconds=state["seconds"],
         )
     except (RuntimeError, KeyError, TypeError) as error:
         raise IntegrityError(f"{path / MODEL}: not the model of this run. Train again.") from error
+
+
+def _broken(tensors: Mapping[str, Tensor], thresholds: Thresholds) -> str:
+    """What of a model is no finite number, as the start of a sentence; empty for a whole one."""
+    for name, value in asdict(thresholds).items():
+        if not math.isfinite(value):
+            return f"its threshold {name!r} is"
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            return f"of its weights {name!r} something is"
+    return ""

@@ -1,10 +1,11 @@
 """Scores, masks and overlays of a user's own images."""
 
+import contextlib
 import csv
-import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from detectors.inference.loading import LoadedRun
 from detectors.inference.overlays import display_range, overlay, prediction_mask, upscale
 from detectors.inference.scoring import score_pixels
 from detectors.results import AnomalyMap
-from synthgen.datasets.images import decode
-from synthgen.datasets.listing import image_files
+from synthgen.datasets.images import read_original
+from synthgen.datasets.listing import image_files, is_folder, printable
 from synthgen.errors import InputDataError
-from synthgen.files import storage_error, write_bytes, write_text
+from synthgen.files import storage_error, unique_names, write_bytes, write_text
 from synthgen.runs.devices import Compute
 from synthgen.samples import Image
 
@@ -48,20 +49,22 @@ class Prediction:
 def find_images(paths: Sequence[Path]) -> list[Path]:
     """The image files that the paths are or hold, folders searched to the bottom, in order.
 
+    What is neither a file nor a folder, or may not be looked at, is in the list too: to read it will say so.
+
     Raises:
         InputDataError: a path does not exist, or there is no image.
     """
     images: list[Path] = []
     for path in paths:
-        if path.is_file():
-            images.append(path)
-        elif path.is_dir():
-            folders = sorted([path, *(inner for inner in path.rglob("*") if inner.is_dir())])
+        if is_folder(path):
+            folders = sorted([path, *(inner for inner in path.rglob("*") if is_folder(inner))])
             images += [file for folder in folders for file in image_files(folder)]
+        elif os.path.lexists(path):
+            images.append(path)
         else:
-            raise InputDataError(f"{path}: there is no such file or folder.")
+            raise InputDataError(f"{printable(str(path))}: there is no such file or folder.")
     if not images:
-        raise InputDataError(f"{', '.join(map(str, paths))}: no images there.")
+        raise InputDataError(f"{printable(', '.join(map(str, paths)))}: no images there.")
     return list(dict.fromkeys(images))
 
 
@@ -69,6 +72,8 @@ def predict(
     run: LoadedRun, files: Sequence[Path], out: Path, compute: Compute, batch: int = 8, pictures: bool = True
 ) -> tuple[list[Prediction], list[str]]:
     """Score images, and write `scores.csv`, `scores.json`, and for each image an overlay and a mask of the image's own size.
+
+    Lines of `scores.csv` are there as soon as an image has its score; `scores.json` comes at the end.
 
     Args:
         run: the detector.
@@ -82,11 +87,12 @@ def predict(
         The predictions in order, and what was wrong with files that could not be read.
 
     Raises:
+        IntegrityError: the detector is broken.
         StorageError: the folder cannot be written.
     """
     problems: list[str] = []
     readable: list[Path] = []
-    names = _names(files)
+    names = dict(zip(files, unique_names(f"{file.absolute().parent.name}_{file.stem}" for file in files), strict=True))
     predictions: list[Prediction] = []
 
     def pixels() -> Iterator[Image]:
@@ -99,51 +105,55 @@ def predict(
             readable.append(file)
             yield image
 
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(out, error) from error
-    for number, (_, anomaly_map, score) in enumerate(score_pixels(run.model, pixels(), compute, batch)):
-        file = readable[number]
-        predictions.append(_prediction(run, file, names[file], anomaly_map, score, out if pictures else None))
-    write_text(out / "scores.csv", _csv(predictions))
+    with _lines(out / "scores.csv") as add:
+        for number, (_, anomaly_map, score) in enumerate(score_pixels(run.model, pixels(), compute, batch)):
+            file = readable[number]
+            prediction = _prediction(run, file, anomaly_map, score)
+            if pictures:
+                try:
+                    prediction = _draw(run, file, prediction, anomaly_map, out, names[file])
+                except InputDataError as error:  # it was there a moment ago
+                    problems.append(str(error))
+            predictions.append(prediction)
+            add(prediction)
     write_text(
         out / "scores.json", json.dumps([asdict(prediction) for prediction in predictions], indent=1, ensure_ascii=False) + "\n"
     )
     return predictions, problems
 
 
-def _prediction(run: LoadedRun, file: Path, name: str, anomaly_map: AnomalyMap, score: float, out: Path | None) -> Prediction:
-    threshold, pixel = run.thresholds.image, run.thresholds.pixel
-    area = float((anomaly_map > pixel).mean())
-    result = Prediction(str(file), score, threshold, score > threshold, area)
-    if out is None:
-        return result
-    image = decode(file.read_bytes(), run.preprocessing.bit_depth)
+def _prediction(run: LoadedRun, file: Path, anomaly_map: AnomalyMap, score: float) -> Prediction:
+    area = float((anomaly_map > run.thresholds.pixel).mean())
+    return Prediction(printable(str(file)), score, run.thresholds.image, score > run.thresholds.image, area)
+
+
+def _draw(run: LoadedRun, file: Path, prediction: Prediction, anomaly_map: AnomalyMap, out: Path, name: str) -> Prediction:
+    """Write the pictures of one image."""
+    image, _ = read_original(file, run.preprocessing.bit_depth)
     large = upscale(run.preprocessing.whole(anomaly_map), (image.shape[0], image.shape[1]))
-    picture = overlay(image, large, *display_range(run.thresholds), threshold=pixel)
-    _write_png(out / f"{name}_overlay.png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    _write_png(out / f"{name}_mask.png", 255 * prediction_mask(large, pixel))
-    return Prediction(**{**asdict(result), "overlay": f"{name}_overlay.png", "mask": f"{name}_mask.png"})
+    picture = overlay(image, large, *display_range(run.thresholds), threshold=run.thresholds.pixel)
+    drawn = replace(prediction, overlay=f"{name}_overlay.png", mask=f"{name}_mask.png")
+    _write_png(out / drawn.overlay, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    _write_png(out / drawn.mask, 255 * prediction_mask(large, run.thresholds.pixel))
+    return drawn
 
 
-def _names(files: Sequence[Path]) -> dict[Path, str]:
-    """A name for each file's pictures: its stem, with a number where two share one."""
-    names: dict[Path, str] = {}
-    taken: dict[str, int] = {}
-    for file in files:
-        stem = "_".join([file.parent.name, file.stem]) if file.parent.name else file.stem
-        taken[stem] = taken.get(stem, 0) + 1
-        names[file] = stem if taken[stem] == 1 else f"{stem}-{taken[stem]}"
-    return names
+@contextlib.contextmanager
+def _lines(path: Path) -> Iterator[Callable[[Prediction], None]]:
+    """A CSV file whose lines are there one by one, so that what ends a long job early takes no score along."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.DictWriter(stream, list(Prediction.__dataclass_fields__), lineterminator="\n")
+            writer.writeheader()
 
+            def add(prediction: Prediction) -> None:
+                writer.writerow(asdict(prediction))
+                stream.flush()
 
-def _csv(predictions: Sequence[Prediction]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(Prediction.__dataclass_fields__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(prediction) for prediction in predictions)
-    return stream.getvalue()
+            yield add
+    except OSError as error:
+        raise storage_error(path, error) from error
 
 
 def _write_png(path: Path, pixels: np.ndarray[Any, Any]) -> None:

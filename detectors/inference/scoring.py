@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from detectors.results import AnomalyMap
+from synthgen.errors import IntegrityError
 from synthgen.runs.devices import Compute, memory_errors
 from synthgen.samples import Image
 
@@ -28,6 +29,9 @@ def score_pixels(
 
     Yields:
         Each image, its anomaly map (S, S) float32, and its score.
+
+    Raises:
+        IntegrityError: the detector gives something that is no finite number.
     """
     model.eval()
     remaining = iter(images)
@@ -35,5 +39,10 @@ def score_pixels(
         with torch.inference_mode(), compute.autocast(), memory_errors("while scoring"):
             stacked = torch.from_numpy(np.stack(pixels)).to(compute.device, non_blocking=True)
             maps, scores = model(stacked.permute(0, 3, 1, 2).float())
-            maps, scores = maps.float().cpu().numpy(), scores.float().cpu().tolist()
-        yield from zip(pixels, maps, scores, strict=True)
+            maps, scores = maps.float().cpu().numpy(), scores.float().cpu().numpy()
+        if not (np.isfinite(maps).all() and np.isfinite(scores).all()):
+            raise IntegrityError(
+                "the detector is broken: it gives scores that are no finite numbers. Its files are damaged, or its training "
+                "diverged: train again."
+            )
+        yield from zip(pixels, maps, scores.tolist(), strict=True)

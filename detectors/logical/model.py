@@ -39,7 +39,7 @@ class LogicAL(nn.Module):
         """
         _, logits = self.both(images / 255)
         with torch.autocast(logits.device.type, enabled=False):
-            maps = logits.float().softmax(1)[:, 1]
+            maps = logits.softmax(1)[:, 1]
             return maps, pooled(maps, self.config.pool).flatten(1).amax(1)
 
     def both(self, images: Tensor) -> tuple[Reconstructed, Tensor]:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from synthgen.runs.devices import in_full
+
 _RATIO = 8  # by which channel attention narrows
 _DILATED_SHARE = 0.1  # of the dilated path of spatial attention
 _LUMA = (0.299, 0.587, 0.114)
@@ -187,5 +189,4 @@ class Localization(nn.Module):
     def _decoded(self, x: Tensor, skips: Sequence[Tensor]) -> Tensor:
         for block, skip in zip(self.up, skips, strict=True):
             x = block(torch.cat([_larger(x, skip), skip], 1))
-        logits: Tensor = self.head(x)
-        return logits
+        return in_full(self.head, x)

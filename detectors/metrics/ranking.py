@@ -36,32 +36,33 @@ class Ranking:
 
     def auroc(self) -> float:
         """Area under the curve of true over false positives, by trapezoids: ties count one half."""
-        self._need(positives=True, negatives=True)
+        self._need_both()
         true, false = _from_zero(self.true), _from_zero(self.false)
         return float(np.trapezoid(true, false) / (true[-1] * false[-1]))
 
     def average_precision(self) -> float:
         """Sum of precision times gain in recall, over falling thresholds."""
-        self._need(positives=True)
+        self._need_both()
         gains = np.diff(self.true, prepend=0) / self.positives
         return float((gains * self.true / (self.true + self.false)).sum())
 
     def f1_max(self) -> tuple[float, float]:
         """The largest F1 of any threshold, and that threshold (scores at or above it are called positive)."""
-        self._need(positives=True)
+        self._need_both()
         scores = 2 * self.true / (self.true + self.false + self.positives)
         best = int(scores.argmax())
         return float(scores[best]), float(self.thresholds[best])
 
     def roc_curve(self) -> tuple[Floats, Floats]:
         """False and true positive rates, (K + 1,) each, from (0, 0) to (1, 1)."""
-        self._need(positives=True, negatives=True)
+        self._need_both()
         return _from_zero(self.false) / self.negatives, _from_zero(self.true) / self.positives
 
-    def _need(self, positives: bool = False, negatives: bool = False) -> None:
-        if positives and not self.positives:
+    def _need_both(self) -> None:
+        """Every measure asks how well the two classes are told apart: of one alone it would be 1, whatever the scores."""
+        if not self.positives:
             raise MetricError("there is no anomaly among what is measured.")
-        if negatives and not self.negatives:
+        if not self.negatives:
             raise MetricError("there is nothing normal among what is measured.")
         if len(self.thresholds) == 1:
             raise MetricError("the detector gives everything the same score.")
@@ -115,7 +116,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Average precision, 0 to 1. Raises MetricError as `auroc` does, but needs no negatives."""
+    """Average precision, 0 to 1. Raises MetricError as `auroc` does."""
     return rank(labels, scores).average_precision()
 
 

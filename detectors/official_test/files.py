@@ -8,6 +8,7 @@ from detectors.official_test.guard import check_open
 from detectors.official_test.pairing import pair_masks
 from synthgen.datasets import DatasetInfo, dataset_info, resolve_root
 from synthgen.datasets.listing import image_files, is_folder, printable, subfolders
+from synthgen.datasets.roles import is_normal
 from synthgen.datasets.roots import wrong_layout
 from synthgen.errors import InputDataError, UsageError, suggest
 
@@ -139,7 +140,7 @@ def _read_folders(info: DatasetInfo, base: Path, place: Path) -> tuple[LabelledF
     files = []
     for folder in subfolders(place / "test"):
         images = image_files(folder)
-        if folder.name == normal:
+        if folder.name == normal or is_normal(folder.name):
             files += [_labelled(info.name, base, image, NORMAL, ()) for image in images]
         else:
             masks = pair_masks(images, place / "ground_truth" / folder.name)

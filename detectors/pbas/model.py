@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from detectors.data.backbones import IMAGENET_DEVIATION, IMAGENET_MEAN, Backbone
 from detectors.pbas.config import PBASConfig
+from synthgen.runs.devices import in_full
 
 _CHUNK = 8192  # features whose distances to all centres are in memory at a time
 
@@ -110,7 +111,7 @@ class Projector(nn.Linear):
 class FeatureDiscriminator(nn.Sequential):
     """How anomalous a feature is (paper, III-E): linear layers with batch norm and leaky ReLU between; gives a logit.
 
-    The sigmoid is left to the loss and to the score.
+    The sigmoid is left to the loss and to the score: in half precision that of most anomalies would be 1.
     """
 
     def __init__(self, length: int, layers: int, width: int) -> None:
@@ -119,6 +120,13 @@ class FeatureDiscriminator(nn.Sequential):
             blocks += [nn.Linear(length, width), nn.BatchNorm1d(width), nn.LeakyReLU(0.2)]
             length = width
         super().__init__(*blocks, nn.Linear(length, 1, bias=False))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(R, 1) logits, at least float32, of (R, E) features."""
+        *blocks, last = self
+        for block in blocks:
+            features = block(features)
+        return in_full(last, features)
 
 
 class Head(nn.Module):
@@ -144,9 +152,10 @@ class Head(nn.Module):
         self.register_buffer("centre", torch.zeros(locations, length))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Anomaly scores of (R, E) features: (R,) float, 0 to 1 from the discriminator, else distances to the centre."""
+        """Anomaly scores of (R, E) features: (R,) at least float32; from 0 to 1 by the discriminator, else distances."""
         projected = self.projector(features)
         if self.discriminator is None:
+            projected = projected.to(self.centre.dtype)
             centres = self.centre[nearest(projected, self.centre, self.metric)]
             distances: Tensor = torch.linalg.vector_norm(projected - centres, dim=1)
             return distances

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from synthgen.errors import SynthgenError, UsageError
+from synthgen.errors import SynthgenError, UsageError, to_install
 
 _WATCH_SECONDS = 0.5
 _CONNECT_SECONDS = 15
@@ -174,7 +174,7 @@ def dask_opener(address: str) -> Opener:
             import distributed
             from distributed.comm.addressing import get_address_host_port
         except ImportError as error:
-            raise UsageError("--backend dask needs the extra: pip install 'synthgen[dask]'.") from error
+            raise UsageError(f"--backend dask needs more packages: {to_install('dask')}.") from error
         connect: Any = distributed.Client  # has no types
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # a lost connection is an error of ours
         try:

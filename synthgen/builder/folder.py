@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -32,6 +33,10 @@ from synthgen.shards import ShardInfo
 
 CONFIG, JOURNAL, QUARANTINE, MANIFEST = "config.json", "journal.jsonl", "quarantine.json", "manifest.json"
 _CLAIM = ".lock-claim"
+_PARTS_LOCK = re.compile(r"\.lock-(\d+)-(\d+)")
+_RECORD = re.compile(r"(config|manifest|quarantine(-\d+-\d+)?)\.json|journal(-\d+-\d+)?\.jsonl")
+# what a worker says of itself, and what `temporary_name` makes: file, machine, process
+_ON_THE_WAY = re.compile(r"\.progress-(.+\.h5)|\.tmp-(.+\.(?:h5|jsonl?))-.+-\d+")
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,7 @@ class OutputFolder:
         self._suffix = part.suffix if part else ""
         self._shards = {shard.name for shard in (part.of(plan) if part else plan.shards)}
         self._locks: dict[str, int] = {}
+        self._new_locks: set[str] = set()
 
     def __enter__(self) -> "OutputFolder":
         """Lock the folder, check whose it is, write down what it is for, and sweep what a killed build left."""
@@ -171,12 +177,15 @@ class OutputFolder:
         self._lock(".lock", fcntl.LOCK_SH | fcntl.LOCK_NB)
         ours = f".lock{self._suffix}"
         self._lock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for other in sorted(path.name for path in self.path.glob(".lock-*-*")):
-            if other != ours and self._part.meets(Part(*map(int, other.split("-")[1:]))):
+        for other in sorted(path.name for path in self.path.iterdir()):
+            numbers = _PARTS_LOCK.fullmatch(other)
+            if numbers and other != ours and self._part.meets(Part(*map(int, numbers.groups()))):
                 self._lock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def _lock(self, name: str, kind: int) -> None:
         try:
+            if not os.path.lexists(self.path / name):
+                self._new_locks.add(name)
             self._locks[name] = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.flock(self._locks[name], kind)
         except BlockingIOError as error:
@@ -216,11 +225,9 @@ class OutputFolder:
         if before.get("format") == config["format"]:
             _refuse_other(self.path, before.get("config"), config["config"])
         else:
-            others = [
-                entry.name for entry in self.path.iterdir() if not entry.name.startswith(".lock") and not _is_temporary(entry)
-            ]
+            others = [entry.name for entry in self.path.iterdir() if not self._is_left_over(entry)]
             if others:
-                for name in self._locks:
+                for name in self._new_locks:
                     (self.path / name).unlink(missing_ok=True)
                 raise UsageError(
                     f"--out {self.path}: is not empty and no build of ours ({', '.join(sorted(others)[:3])}, ...). "
@@ -231,11 +238,17 @@ class OutputFolder:
     def sweep(self) -> None:
         """Remove the temporary files of workers that are gone; a part leaves other parts' shards alone."""
         for entry in self.path.iterdir():
-            if _is_temporary(entry) and (self._part is None or self._is_ours(entry.name)):
+            made = _made_on_the_way(entry)
+            if made in self._shards or (self._part is None and _RECORD.fullmatch(made)):
                 entry.unlink(missing_ok=True)
 
-    def _is_ours(self, temporary: str) -> bool:
-        return any(temporary == f".progress-{name}" or temporary.startswith(f".tmp-{name}-") for name in self._shards)
+    def _is_left_over(self, entry: Path) -> bool:
+        """Whether a file can only come from a build of this plan that was killed before it had noted what it is for."""
+        is_lock = entry.name in (".lock", _CLAIM) or _PARTS_LOCK.fullmatch(entry.name) is not None
+        if is_lock:
+            return entry.is_file() and not entry.stat().st_size
+        made = _made_on_the_way(entry)
+        return _RECORD.fullmatch(made) is not None or any(made == shard.name for shard in self._plan.shards)
 
     def finished(self) -> dict[str, ShardReport]:
         """Reports of the shards that are there and need not be made again, by file name.
@@ -280,13 +293,16 @@ class OutputFolder:
         for name in (JOURNAL, QUARANTINE):
             for part in _parts(self.path / name):
                 part.unlink(missing_ok=True)
-        for lock in self.path.glob(".lock-*"):
-            lock.unlink(missing_ok=True)
+        for entry in list(self.path.iterdir()):
+            if entry.name == _CLAIM or _PARTS_LOCK.fullmatch(entry.name):
+                entry.unlink(missing_ok=True)
         write_json(self.path / MANIFEST, manifest(self._plan, reports))
 
 
-def _is_temporary(entry: Path) -> bool:
-    return entry.name.startswith((".tmp-", ".progress-")) and entry.is_file()
+def _made_on_the_way(entry: Path) -> str:
+    """The shard or record that a build was making when it wrote this file; empty for any other file."""
+    made = _ON_THE_WAY.fullmatch(entry.name)
+    return (made[1] or made[2]) if made and entry.is_file() else ""
 
 
 def _refuse_other(folder: Path, before: Any, after: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from synthgen.errors import UsageError
+from synthgen.errors import UsageError, to_install
 from synthgen.terminal.arguments import assignments
 from synthgen.terminal.console import Json, console, print_json, stdout_console
 
@@ -37,7 +37,7 @@ def compare_real(
         from detectors.real.comparison import compare_defects
         from detectors.real.comparison.report import recipe_text, summary_table, write_comparison
     except ModuleNotFoundError as error:
-        raise UsageError(f"`synthgen compare-real` needs {error.name}: pip install 'synthgen[detectors]'.") from error
+        raise UsageError(f"`synthgen compare-real` needs {error.name}: {to_install('detectors')}.") from error
     pairs = dict(assignments("--match", match or (), "TYPE=KIND, such as spot=pinhole"))
     result = compare_defects(folder, real, category, pairs)
     page = write_comparison(out if out is not None else folder / "compare-real", result)

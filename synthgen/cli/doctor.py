@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from synthgen.errors import InputDataError, SynthgenError
+from synthgen.errors import InputDataError, SynthgenError, to_install
 from synthgen.terminal.console import Json, console, print_json
 
 _PACKAGES = (
@@ -81,7 +81,7 @@ def _versions() -> list[Check]:
             checks.append(Check(name, "ok", importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
             extra = _EXTRAS.get(name)
-            way = f"not installed: pip install 'synthgen[{extra.split(',')[0]}]' brings it" if extra else "not installed"
+            way = f"not installed: {to_install(extra.split(',')[0])}" if extra else "not installed"
             checks.append(Check(name, "note" if extra else "warning", way))
     return checks
 

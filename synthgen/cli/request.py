@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthgen.cli.mixtures import read_mixtures
 from synthgen.cli.options import EdgeRequest, PlanRequest, RefinementRequest
-from synthgen.errors import UsageError, suggest
+from synthgen.errors import UsageError, suggest, to_install
 from synthgen.terminal.arguments import assignments, names_of, share_of, size_of, value_of, weights_of
 from synthgen.terminal.console import console
 
@@ -280,7 +280,7 @@ def refinement_tools(request: RefinementRequest, device: str) -> "RefinementTool
 def require_torch(what: str, extra: str = "edges") -> None:
     """Raise a UsageError unless PyTorch is installed; imports nothing."""
     if find_spec("torch") is None:
-        raise UsageError(f"{what} needs PyTorch: pip install 'synthgen[{extra}]'.")
+        raise UsageError(f"{what} needs PyTorch: {to_install(extra)}.")
 
 
 def opener_of(backend: str, scheduler: str | None) -> "Opener":

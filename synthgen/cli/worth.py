@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from synthgen.errors import UsageError
+from synthgen.errors import UsageError, to_install
 from synthgen.terminal.console import Json, console, print_json, stdout_console
 
 
@@ -37,7 +37,7 @@ def worth(
         from detectors.real.worth.report import summary_table, write_json, write_report
         from synthgen.runs.devices import choose_compute
     except ModuleNotFoundError as error:
-        raise UsageError(f"`synthgen worth` needs {error.name}: pip install 'synthgen[detectors]'.") from error
+        raise UsageError(f"`synthgen worth` needs {error.name}: {to_install('detectors')}.") from error
     path = weights.removeprefix("backbone=") if weights else None
     options = WorthOptions(category, backbone, path, samples, seeds=tuple(range(seeds)), steps=steps)
     messages = console()

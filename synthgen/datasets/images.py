@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import stat
 import warnings
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 
 from synthgen.datasets.headers import UnusableImageError, check_bytes
+from synthgen.datasets.listing import printable
 from synthgen.errors import InputDataError
 from synthgen.samples import Image, Size
 
@@ -29,14 +31,24 @@ def read_image(path: Path, size: Size, bit_depth: int = 16) -> tuple[Image, str]
     Raises:
         InputDataError: the file cannot be read or used as an image.
     """
+    pixels, sha256 = read_original(path, bit_depth)
+    return resize(pixels, size), sha256
+
+
+def read_original(path: Path, bit_depth: int = 16) -> tuple[Image, str]:
+    """As `read_image`, in the file's own size."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # to read a pipe would wait for ever
+            raise UnusableImageError("not-a-file", "a folder or a device, not a file")
         data = path.read_bytes()
         pixels = decode(data, bit_depth)
     except OSError as error:
-        raise InputDataError(f"{path}: {error.strerror or error}. Was it moved since the folder was scanned?") from error
+        raise InputDataError(
+            f"{printable(str(path))}: {error.strerror or error}. Was it moved since the folder was scanned?"
+        ) from error
     except UnusableImageError as error:
-        raise InputDataError(f"{path}: {error}. Repair or remove the file.") from error
-    return resize(pixels, size), hashlib.sha256(data).hexdigest()
+        raise InputDataError(f"{printable(str(path))}: {error}. Repair or remove the file.") from error
+    return pixels, hashlib.sha256(data).hexdigest()
 
 
 def decode(data: bytes, bit_depth: int = 16) -> Image:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.edges import soft
-from synthgen.errors import InputDataError, IntegrityError, UsageError
+from synthgen.errors import InputDataError, IntegrityError, UsageError, to_install
 from synthgen.files import file_sha256
 from synthgen.samples import Image, Size
 
@@ -128,7 +128,7 @@ class PidinetDetector:
             try:
                 import torch
             except ModuleNotFoundError as error:
-                raise UsageError("PiDiNet needs PyTorch: pip install 'synthgen[detectors]'.") from error
+                raise UsageError(f"PiDiNet needs PyTorch: {to_install('detectors')}.") from error
             from synthgen.edges.pidinet import load_pidinet
 
             network = load_pidinet(self.path, self.device).to_plain()

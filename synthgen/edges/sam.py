@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from synthgen.edges.regions import BoolMask, covers_border
-from synthgen.errors import IntegrityError, UsageError
+from synthgen.errors import IntegrityError, UsageError, to_install
 from synthgen.files import file_sha256
 from synthgen.samples import Image, Mask
 
@@ -110,7 +110,7 @@ def require(checkpoint: Path) -> None:
     if not checkpoint.is_file():
         raise UsageError(f"{checkpoint}: there is no such SAM checkpoint. {WHERE}.")
     if not (find_spec("torch") and find_spec("torchvision") and find_spec("segment_anything")):
-        raise UsageError("SAM needs the extra: pip install 'synthgen[edges]'.")
+        raise UsageError(f"SAM needs more packages: {to_install('edges')}.")
 
 
 def load_sam(checkpoint: Path) -> Any:

@@ -1,16 +1,18 @@
 """MVTec AD's folders: normal images to train on, and a test split of anomalies with masks and other normal images."""
 
+import re
 from pathlib import Path
 
 import numpy as np
 
 from synthgen.errors import UsageError
 from synthgen.export.folder import Writers
-from synthgen.export.selection import Chosen, SplitPart
+from synthgen.export.selection import Chosen
 
 SHARES = (0.8, 0.2)
 """What is split if nobody says: without a split, training and test would show the same normal images."""
 NAMES = ("train", "test")
+_NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
 def write(folder: Path, chosen: Chosen) -> dict[str, int]:
@@ -21,34 +23,45 @@ def write(folder: Path, chosen: Chosen) -> dict[str, int]:
     Raises:
         UsageError: two datasets have a category of the same name.
     """
-    _check_names(chosen)
+    folders = _folders(chosen)
     train, test = chosen.parts[0], chosen.parts[-1]
     counts = {"train normals": len(train.normals), "test normals": len(test.normals), "test anomalies": len(test.samples)}
     if left_out := sum(len(part.samples) for part in chosen.parts if part is not test):
         counts["anomalies of training images, left out"] = left_out
     with Writers() as writers:
         for part, name in ((train, "train"), (test, "test")):
-            _write_normals(folder, chosen, part, name, writers)
+            for number in part.normals:
+                normal = chosen.dataset.normal(number)
+                place = folder / folders[normal.dataset, normal.category]
+                writers.png(place / name / "good" / f"{chosen.normal_names[number]}.png", normal.pixels)
         for number in test.samples:
             sample, name = chosen.sample(number), chosen.names[number]
-            base = folder / sample.spec.category
-            writers.png(base / "test" / sample.spec.type / f"{name}.png", sample.image)
+            place, kind = folder / folders[sample.spec.dataset, sample.spec.category], _kind(sample.spec.type)
+            writers.png(place / "test" / kind / f"{name}.png", sample.image)
             mask = sample.mask * np.uint8(255)
-            writers.png(base / "ground_truth" / sample.spec.type / f"{name}_mask.png", mask)
+            writers.png(place / "ground_truth" / kind / f"{name}_mask.png", mask)
     return counts
 
 
-def _write_normals(folder: Path, chosen: Chosen, part: SplitPart, name: str, writers: Writers) -> None:
-    for number in part.normals:
-        normal = chosen.dataset.normal(number)
-        writers.png(folder / normal.category / name / "good" / f"{chosen.normal_names[number]}.png", normal.pixels)
+def _kind(name: str) -> str:
+    """The folder of a type of anomaly, which is never that of the normal images."""
+    return _folder(name) if name.casefold() != "good" else "good_"
 
 
-def _check_names(chosen: Chosen) -> None:
-    owners: dict[str, str] = {}
+def _folder(name: str) -> str:
+    """A category's or a type's name as a folder's: itself, as far as every system can have it."""
+    return _NOT_IN_NAMES.sub("_", name).strip(". ") or "_"
+
+
+def _folders(chosen: Chosen) -> dict[tuple[str, str], str]:
+    """The folder of each dataset's categories."""
+    owners: dict[str, tuple[str, str]] = {}
     for header in chosen.dataset.headers:
-        if owners.setdefault(header.category, header.dataset) != header.dataset:
+        ours = header.dataset, header.category
+        other = owners.setdefault(_folder(header.category).casefold(), ours)
+        if other != ours:
             raise UsageError(
-                f"{header.dataset} and {owners[header.category]} both have a category {header.category}, and MVTec's folders "
-                "have no place for datasets. Export each dataset's shards by themselves."
+                f"{'/'.join(ours)} and {'/'.join(other)} would have the same folder: MVTec's layout has none for datasets. "
+                "Export each dataset's shards by themselves, or choose with --categories."
             )
+    return {(dataset, category): _folder(category) for dataset, category in owners.values()}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.errors import UsageError
+from synthgen.errors import UsageError, to_install
 from synthgen.export.folder import facts, png_bytes
 from synthgen.export.selection import ALL, Chosen, SplitPart
 
@@ -28,7 +28,7 @@ def write(folder: Path, chosen: Chosen) -> dict[str, int]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise UsageError("--to parquet needs pyarrow: pip install 'synthgen[interop]'.") from error
+        raise UsageError(f"--to parquet needs pyarrow: {to_install('interop')}.") from error
     (folder / "data").mkdir()
     counts = {"files": 0, "samples": 0}
     schema = _schema(pyarrow)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from synthgen.errors import InputDataError, UsageError, suggest
+from synthgen.files import unique_names
 from synthgen.samples import Sample
 from synthgen.shards import ShardDataset
 
@@ -110,8 +111,8 @@ def choose(
     return Chosen(
         dataset,
         parts,
-        _unique({number: "_".join(ids[number].split("/")[1:]) for number in numbers}),
-        _unique({number: "_".join([source[1], Path(source[2]).stem]) for source, number in first.items()}),
+        dict(zip(numbers, unique_names("_".join(ids[number].split("/")[1:]) for number in numbers), strict=True)),
+        dict(zip(first.values(), unique_names(f"{source[1]}_{Path(source[2]).stem}" for source in first), strict=True)),
         tuple(shares),
         seed,
     )
@@ -143,14 +144,3 @@ def _split(sources: Sequence[tuple[str, ...]], shares: Sequence[float], seed: in
 
 def _draw(seed: int, digest: str) -> bytes:
     return hashlib.sha256(f"{seed}\n{digest}".encode()).digest()
-
-
-def _unique(names: dict[int, str]) -> dict[int, str]:
-    """Names that are safe in file names on every system; a number after those that come twice."""
-    taken: dict[str, int] = {}
-    unique = {}
-    for number, name in names.items():
-        safe = "".join(character if character.isalnum() or character in "-_" else "_" for character in name)
-        taken[safe.lower()] = taken.get(safe.lower(), 0) + 1
-        unique[number] = safe if taken[safe.lower()] == 1 else f"{safe}-{taken[safe.lower()]}"
-    return unique

@@ -33,6 +33,13 @@ class Compute:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
 
+def in_full(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """A layer's result in at least float32, autocast or not: a network's last layer, whose last digits are worth keeping."""
+    with torch.autocast(x.device.type, enabled=False):
+        result: torch.Tensor = layer(x.to(torch.promote_types(x.dtype, torch.float32)))
+        return result
+
+
 def choose_compute(device: str = "auto", precision: str = "fp32", compile: bool = False) -> Compute:
     """What the options ask for.
 

@@ -2,12 +2,16 @@
 
 config.json  what was asked for, resolved        checkpoint.safetensors  the state of an unfinished training
 log.jsonl    one line per epoch or report        model.safetensors       what came of it
+
+Files of tensors are sealed: their header holds the SHA-256 of what they say.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,7 @@ CONFIG, LOG = "config.json", "log.jsonl"
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 WAY_OUT = "Remove the folder, and train again."
 """What to do about a run's file that is damaged."""
+_SEAL = "sha256"
 _MAY_CHANGE = ("weights", "device", "root", "shards", "versions")  # where things lie, not what they are
 
 
@@ -142,11 +147,12 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
         StorageError: the device fails or is full.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(state, sort_keys=True)
     try:
         with whole_file(path) as temporary:
             temporary.touch()  # with the permissions that the user's files have; safetensors gives its own to nobody else
             mode = temporary.stat().st_mode
-            save_file(plain, temporary, metadata={"state": json.dumps(state, sort_keys=True)})
+            save_file(plain, temporary, metadata={"state": text, _SEAL: _sealed(plain, text)})
             temporary.chmod(mode)
     except SafetensorError as error:
         raise StorageError(f"{path}: cannot be written: {error}.") from error
@@ -155,15 +161,35 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the state in a file that `save_tensors` wrote.
 
+    A file of before seals is read with a `RuntimeWarning`.
+
     Raises:
         IntegrityError: it is damaged. It is never unpickled.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})["state"])
-            return {name: file.get_tensor(name) for name in file.keys()}, state  # noqa: SIM118  not a dictionary
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
+        state = json.loads(metadata["state"])
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise IntegrityError(f"{path}: damaged ({error}). Remove it, and train again.") from error
+    if set(metadata) == {"state"}:
+        warnings.warn(f"{path}: has no seal yet, by which damage is noticed: train again.", RuntimeWarning, stacklevel=2)
+    elif set(metadata) != {"state", _SEAL} or metadata[_SEAL] != _sealed(tensors, metadata["state"]):
+        raise IntegrityError(
+            f"{path}: damaged: it does not say what was written into it (SHA-256). Remove it, and train again."
+        )
+    return tensors, state
+
+
+def _sealed(tensors: Mapping[str, Tensor], text: str) -> str:
+    """Hexadecimal SHA-256 of contiguous tensors on the CPU, their names, types and shapes, and a text."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def pack_optimizer(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:

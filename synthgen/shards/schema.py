@@ -98,6 +98,8 @@ def open_shard(path: Path) -> tuple[h5py.File, dict[str, Any]]:
         facts = _attributes(file)
         layout, n, extras = facts["layout"], facts["n"], [name for name in EXTRAS if name in file]
         pictures, paths = picture_shapes(layout, facts["image_size"], extras), columns(layout, extras)
+        for name in (facts["dataset"], facts["category"], *read_attribute(file["type"], "names", list)):
+            _check_name(name)
         bases = {"base_crc32"} if layout == "delta" else set()
         check_links(file, {path.partition("/")[0] for path in (*pictures, *paths, *bases)})
         check_links(file["meta"], {path.partition("/")[2] for path in paths if "/" in path})
@@ -158,6 +160,12 @@ def _attributes(file: h5py.File) -> dict[str, Any]:
     if not all(0 < side <= MAX_SIDE for side in facts["image_size"]):
         raise ValueError(f"its image size {facts['image_size']} is out of range")
     return facts
+
+
+def _check_name(name: str) -> None:
+    """Refuses what would lead out of a folder, were it a part of a path: these names become folders and files."""
+    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
+        raise ValueError(f"{name!r} is no name of a dataset, a category or a type of anomaly")
 
 
 def _check_picture(dataset: h5py.Dataset, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import os
 import shutil
 from html.parser import HTMLParser
 
@@ -11,6 +13,11 @@ import pytest
 import torch
 
 from detectors.data.preprocessing import Preprocessing
+from detectors.inference import predict as predicting
+from detectors.inference.scoring import score_pixels
+from synthgen.errors import IntegrityError, StorageError
+from synthgen.runs.devices import Compute
+from synthgen.runs.folder import load_tensors, save_tensors
 from tests.detectors.commands import SMALL, detectors
 from tests.support.builders import build_loco, picture, write
 
@@ -173,3 +180,66 @@ def test_loco_has_its_own_metric(tmp_path):
     assert spro["au_spro_mean"] == pytest.approx((spro["au_spro_logical"] + spro["au_spro_structural"]) / 2)
     (category / "defects_config.json").unlink()
     assert "defects_config.json is missing" in detectors("eval", run).stderr
+
+
+@pytest.mark.parametrize("broken", ["weights", "thresholds"])
+def test_a_broken_detector_does_not_answer(broken, evaluated, mvtec, tmp_path):
+    run = shutil.copytree(evaluated, tmp_path / "run")
+    tensors, state = load_tensors(run / "model.safetensors")
+    if broken == "weights":
+        next(value for value in tensors.values() if value.is_floating_point() and value.ndim > 1)[0, 0] = math.nan
+    else:
+        state["thresholds"]["pixel"] = math.nan
+    save_tensors(run / "model.safetensors", tensors, state)
+    images = mvtec / "bottle/test/good"
+    for verb in (("predict", run, images, "--out", tmp_path / "out"), ("eval", run, "--root", mvtec), ("export", run)):
+        done = detectors(*verb, ok=False)
+        assert done.returncode == 4, verb
+        assert "model.safetensors" in done.stderr
+        assert not done.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_scores_that_are_no_numbers_are_an_error():
+    class Broken(torch.nn.Module):
+        def forward(self, images):
+            return images[:, 0], torch.tensor([0.5, math.nan])[: len(images)]
+
+    images = [np.zeros((8, 8, 3), np.uint8)] * 2
+    scored = score_pixels(Broken(), images, Compute(torch.device("cpu")))
+    with pytest.raises(IntegrityError, match="no finite numbers"):
+        next(scored)
+
+
+def test_one_strange_file_takes_no_score_along(evaluated, tmp_path):
+    """Names that are too long for what is added to them, that are no text, that come twice; and what is no file."""
+    images = tmp_path / "images"
+    for number, place in enumerate(("ab/c.png", "a/b_c.png", "a/B_C.png", "a/b_c.jpg", "a_b/c.png", f"{'x' * 250}.png")):
+        write(images / place, picture(number))
+    shutil.copy(images / "ab/c.png", os.fsencode(images) + b"/\xff.png")
+    os.mkfifo(images / "pipe.png")
+    done = detectors("predict", evaluated, images, images / "pipe.png", "--out", tmp_path / "out", ok=False)
+    assert done.returncode == 3
+    assert "1 of 8 files" in done.stderr
+    assert "pipe.png: not-a-file" in done.stderr or "pipe.png: a folder or a device" in done.stderr
+    results = json.loads((tmp_path / "out/scores.json").read_text())
+    table = list(csv.DictReader((tmp_path / "out/scores.csv").read_text().splitlines()))
+    assert len(results) == len(table) == 7
+    pictures = [one[kind] for one in results for kind in ("overlay", "mask")]
+    assert len({name.casefold() for name in pictures}) == 14
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*pictures, "scores.csv", "scores.json"}
+
+
+def test_scores_are_kept_when_a_job_ends_early(evaluated, tmp_path, monkeypatch):
+    images = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(images):
+        write(path, picture(number))
+
+    def full(path, pixels):
+        if path.name.endswith("_2_mask.png"):
+            raise StorageError("no space")
+
+    monkeypatch.setattr(predicting, "_write_png", full)
+    done = detectors("predict", evaluated, *images, "--out", tmp_path / "out", ok=False)
+    assert done.returncode == 5
+    assert len((tmp_path / "out/scores.csv").read_text().splitlines()) == 1 + 2

@@ -74,10 +74,10 @@ def test_the_documented_detector_is_one_like_the_others(documented, tmp_path):
     [
         ("raise RuntimeError('out of places')", "places", "cannot be loaded: RuntimeError: out of places"),
         ("", "places", "cannot be loaded"),
-        ("import no_such_module", "places", "of my-detector needs no_such_module: pip install"),
+        ("import no_such_module", "places", "of my-detector needs no_such_module: in a checkout"),
         ("PLACES = 3", "places", "is no Detector"),
         ("from detectors.pbas.detector import DETECTOR as PLACES", "places", "a detector that is called pbas"),
-        ("", "pbas", "my-detector and synthgen both bring a detector pbas"),
+        ("", "pbas", "my-detector and synthgen-anomaly both bring a detector pbas"),
     ],
 )
 def test_a_broken_one_is_named_with_the_way_out(code, name, told, tmp_path, monkeypatch):

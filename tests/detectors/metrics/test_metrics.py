@@ -304,8 +304,8 @@ def test_all_metrics_and_what_is_missing():
     assert metrics.keys() == {"image_auroc", "image_ap", "image_f1_max"}
     assert "no mask" in notes["pixel"]
     metrics, notes = all_metrics(images[1:])
-    assert "image_auroc" not in metrics
-    assert "nothing normal" in notes["image_auroc"]
+    assert not {"image_auroc", "image_ap", "image_f1_max"} & set(metrics)
+    assert all("nothing normal" in notes[f"image_{name}"] for name in ("auroc", "ap", "f1_max"))
     assert "pixel_auroc" in metrics
 
 
@@ -319,3 +319,11 @@ def test_very_many_pixels_are_binned(monkeypatch):
     binned, notes = all_metrics(images)
     assert "bins" in notes["pixel_bins"]
     assert binned["pixel_auroc"] == pytest.approx(exact["pixel_auroc"], abs=1e-4)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("measure", [auroc, average_precision, f1_max])
+def test_of_one_class_there_is_no_value(measure, label):
+    """Average precision of anomalies alone would be 1, whatever the detector says."""
+    with pytest.raises(MetricError, match="nothing normal" if label else "no anomaly"):
+        measure([label] * 5, [1, 5, 2, 4, 3])

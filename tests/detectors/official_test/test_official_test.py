@@ -203,3 +203,12 @@ def test_real_test_splits(dataset, root, category, counts, masked):
     masks = [read_mask(file, (256, 256)) for file in files if file.label]
     assert sum(mask is not None for mask in masks) == masked
     assert all(mask.any() for mask in masks if mask is not None)
+
+
+@pytest.mark.parametrize("normal", ["OK", "ok", "normal", "Pass", "GOOD"])
+def test_folders_that_are_called_normal_are_normal(normal, tmp_path):
+    build_folder(tmp_path / "cap/train/good")
+    write(tmp_path / "cap/test" / normal / "a.png", picture(1))
+    write(tmp_path / "cap/test/NG/b.png", picture(2))
+    files = open_test_split("folder", tmp_path / "cap", "cap")
+    assert {file.path.name: (file.label, file.kind) for file in files} == {"a.png": (0, "good"), "b.png": (1, "NG")}

@@ -238,3 +238,18 @@ def test_scores_are_probabilities_and_distances():
     wanted = torch.cdist(alone.projector(rows), alone.centre).amin(1)
     torch.testing.assert_close(alone(rows), wanted, atol=1e-4, rtol=1e-4)
     assert math.isfinite(losses(alone, rows, SMALL).total.item())
+
+
+def test_half_precision_leaves_scores_apart():
+    """A sigmoid of half-precise logits makes most anomalies score exactly 1."""
+    torch.manual_seed(0)
+    head = Head(SMALL, 10).eval()
+    features = torch.randn(2000, 24)
+    with torch.no_grad():
+        head.discriminator[-1].weight *= 12 / head.discriminator(head.projector(features)).abs().max()
+        exact = head(features)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = head(features)
+    assert half.dtype == torch.float32
+    assert len(half.unique()) >= 0.9 * len(exact.unique())
+    torch.testing.assert_close(half, exact, atol=0.1, rtol=0)

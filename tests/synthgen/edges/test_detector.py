@@ -209,7 +209,7 @@ def test_pidinet_without_torch_says_how_to_get_it(weights):
         "    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, str(weights)], check=True, timeout=60, capture_output=True, text=True)
-    assert "pip install 'synthgen[detectors]'" in done.stdout
+    assert "pip install -c constraints.txt '.[detectors]'" in done.stdout
 
 
 @pytest.mark.realdata

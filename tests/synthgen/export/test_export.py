@@ -12,10 +12,11 @@ import yaml
 
 from detectors.official_test import open_test_split, read_mask
 from synthgen.errors import StorageError, UsageError
-from synthgen.export import export
+from synthgen.export import export, mvtec
 from synthgen.export.instances import instances, polygons, run_lengths
 from synthgen.export.selection import choose
 from synthgen.export.yolo import line_of
+from synthgen.files import unique_names
 from synthgen.shards import ShardDataset
 from tests.support.commands import build_arguments, build_normals, synthgen, tree
 
@@ -274,3 +275,17 @@ def test_an_export_that_fails_leaves_nothing(built, tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="no space"):
         export(choose(built), "numpy", tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_names_become_safe_unique_and_short():
+    names = ["a/b", "a_b", "A_B", "a_b-2", "ü.1", "x" * 400, "x" * 401, ""]
+    found = unique_names(names)
+    assert found == ["a_b", "a_b-2", "A_B-3", "a_b-2-2", "ü_1", "x" * 180, "x" * 180 + "-2", ""]
+    assert len({name.casefold() for name in found}) == len(names)
+
+
+def test_folders_keep_to_the_folder_whatever_a_category_is_called(built, tmp_path):
+    assert [mvtec._folder(name) for name in ("metal nut", "..", "a/../b", "c:", "", " .x. ")] == [
+        "metal nut", "_", "a_.._b", "c_", "_", "x",
+    ]  # fmt: skip
+    assert mvtec._kind("good") == "good_"

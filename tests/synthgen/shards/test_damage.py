@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 
 from synthgen.errors import IntegrityError
-from synthgen.shards import ShardDataset, verify
+from synthgen.shards import ShardDataset, schema, verify
 from synthgen.shards.inspection import inspect_shard
 from synthgen.shards.layout import columns
 from synthgen.shards.storage import seal
-from tests.support.shard_samples import make_set, write_shard
+from tests.support.builders import snapshot
+from tests.support.commands import synthgen
+from tests.support.shard_samples import make_header, make_set, write_shard
 
 KINDS = ("local", "whole", "rejected", "local")
 
@@ -260,3 +263,23 @@ def test_verify_limits_memory(shard):
     (finding,) = verify(shard, memory=1 << 26)
     assert finding.shard == "a.h5"
     assert "crashed" in finding.problem
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "..", "a/b", "a\\b"])
+@pytest.mark.parametrize("place", ["dataset", "category", "types"])
+def test_names_that_lead_out_of_a_folder_are_refused_by_every_verb(place, name, tmp_path, monkeypatch):
+    normals, samples = make_set((40, 40), 1, ("local",))
+    change = {place: ("crack", name) if place == "types" else name}
+    if place != "types":
+        normals = [replace(normal, **change) for normal in normals]
+        samples = [replace(sample, spec=replace(sample.spec, **change)) for sample in samples]
+    (tmp_path / "set").mkdir()
+    with monkeypatch.context() as patched:  # no writer of ours makes such a file
+        patched.setattr(schema, "_check_name", lambda name: None)
+        write_shard(tmp_path / "set/a.h5", normals, samples, header=replace(make_header((40, 40)), **change))
+    before = snapshot(tmp_path)
+    for verb in (("export", "--to", "mvtec", "--out", tmp_path / "out/deep"), ("info",), ("view", "-o", tmp_path / "a.png")):
+        done = synthgen(verb[0], tmp_path / "set", *verb[1:])
+        assert done.returncode == 4, verb
+        assert "is no name" in done.stderr
+    assert snapshot(tmp_path) == before
