@@ -13,7 +13,7 @@ from synthgen.anomalies.registry import TYPES
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_info, read_normal, scan
 from synthgen.edges.pipeline import EdgeAssets, edge_pipeline
 from synthgen.errors import InputDataError, UsageError, suggest
-from synthgen.foreground import Method, choose_method, find_foreground
+from synthgen.foreground import Choice, Method, choose_method, find_foreground
 from synthgen.foreground.sam import Checkpoint, read_checkpoint
 from synthgen.painting.surface import Surface
 from synthgen.recipe import Recipe
@@ -62,7 +62,7 @@ class Decisions:
     Attributes:
         recipe: what is to be made; its refinement is one that can be done.
         scans: what was found of each dataset, in the recipe's order.
-        methods: how the foreground of each category is found.
+        foregrounds: how the foreground of each category is found, and why.
         mixtures: (type, weight) of each category, in the recipe's order, the weights adding up to 1; empty where the types
             are no mixture.
         edges: what draws edge edits, or None where there are none.
@@ -72,7 +72,7 @@ class Decisions:
 
     recipe: Recipe
     scans: tuple[DatasetScan, ...]
-    methods: Mapping[Place, Method]
+    foregrounds: Mapping[Place, Choice]
     mixtures: Mapping[Place, tuple[tuple[str, float], ...]]
     edges: DecidedEdges | None
     tools: RefinementTools
@@ -112,16 +112,22 @@ def decide(
     _check_mixtures(recipe, scans)
     drawn = _decide_edges(edges, scans) if recipe.edits_edges else None
     recipe, tools, refinements = _decide_refinement(recipe, scans, refinement)
-    methods: dict[Place, Method] = {}
+    foregrounds: dict[Place, Choice] = {}
     mixtures: dict[Place, tuple[tuple[str, float], ...]] = {}
     for dataset in scans:
         for category in dataset.categories:
             look = _Look(recipe, dataset.dataset, category, foreground_masks, sam)
-            methods[dataset.dataset, category.name] = method = look.method()
+            foregrounds[dataset.dataset, category.name] = choice = look.foreground()
             if recipe.mixed and category.used:
-                mixtures[dataset.dataset, category.name] = look.mixture(method)
+                mixtures[dataset.dataset, category.name] = look.mixture(choice.method)
     return Decisions(
-        recipe=recipe, scans=scans, methods=methods, mixtures=mixtures, edges=drawn, tools=tools, refinements=refinements
+        recipe=recipe,
+        scans=scans,
+        foregrounds=foregrounds,
+        mixtures=mixtures,
+        edges=drawn,
+        tools=tools,
+        refinements=refinements,
     )
 
 
@@ -142,12 +148,11 @@ class _Look:
             self._read = voters(self._recipe, self._category)
         return self._read
 
-    def method(self) -> Method:
+    def foreground(self) -> Choice:
         """How the category's foreground is found; its images vote where nobody says it."""
-        hint = self._info.foreground
-        votes = self._recipe.foreground == "auto" and hint != "whole" and self._masks is None
-        images = [normal.pixels for normal in self._normals] if votes else []
-        return choose_method(self._recipe.foreground, hint, self._masks, images, self._sam)
+        mode, hint = self._recipe.foreground, self._info.foreground
+        looks = self._masks is None and (mode == "object" or (mode == "auto" and hint != "whole"))
+        return choose_method(mode, hint, self._masks, self._normals if looks else [], self._sam)
 
     def mixture(self, method: Method) -> tuple[tuple[str, float], ...]:
         """How often each type is made of the category; its images and what is known of it say where the recipe does not."""

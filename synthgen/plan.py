@@ -123,7 +123,7 @@ class Plan:
     @property
     def methods(self) -> Mapping[Place, Method]:
         """How the foreground is found, by (dataset, category)."""
-        return self.decisions.methods
+        return {place: choice.method for place, choice in self.decisions.foregrounds.items()}
 
     @property
     def edges(self) -> EdgeAssets | None:
@@ -186,7 +186,7 @@ class Plan:
         decided = self.decisions
         values = self.recipe.resolved() | {
             "mixtures": {"/".join(place): [list(share) for share in shares] for place, shares in decided.mixtures.items()},
-            "foreground_methods": {"/".join(place): method.identity for place, method in decided.methods.items()},
+            "foreground_methods": {"/".join(place): method.identity for place, method in self.methods.items()},
             "materials": {"/".join(place): self.recipe.material(*place) for place in self._categories},
             "sources_sha256": {"/".join(place): _digest(category) for place, category in self._categories.items()},
         }

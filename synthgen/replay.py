@@ -144,7 +144,9 @@ def prepare_again(
     config = _config(dataset, stored)
     place = f"{stored.spec.dataset}/{stored.spec.category}"
     normal = _normal(stored)
-    foreground = find_foreground(normal, _method(config["foreground_methods"][place], foreground_masks, sam_checkpoint)).mask
+    foreground = find_foreground(
+        normal, recorded_method(config["foreground_methods"][place], foreground_masks, sam_checkpoint)
+    ).mask
     context = None
     if TYPES[stored.spec.type].edits_edges:
         context = _edit_context(dataset, normal, foreground, config, edges, root)
@@ -207,7 +209,7 @@ def _edit_context(
     return EditContext(scene, Donors(tuple(sorted(places)), lent), pipeline)
 
 
-def _method(identity: str, foreground_masks: Path | None, sam_checkpoint: Path | None) -> Method:
+def recorded_method(identity: str, foreground_masks: Path | None, sam_checkpoint: Path | None) -> Method:
     """The method that `Method.identity` described."""
     name, _, sha256 = identity.partition(" ")
     if name == "masks":
@@ -219,7 +221,10 @@ def _method(identity: str, foreground_masks: Path | None, sam_checkpoint: Path |
         if checkpoint.sha256 != sha256:
             raise UsageError(f"{checkpoint.path}: not the SAM checkpoint that made the dataset (SHA-256 {sha256}).")
         return Method(name, checkpoint=checkpoint)
-    return Method(name)
+    method = Method(name)
+    if name not in ("object", "none") or method.identity != identity:
+        raise UsageError(f"the dataset was made by another synthgen, which found objects in another way ({identity}).")
+    return method
 
 
 def save_pictures(folder: Path, sample: Sample) -> None:

@@ -342,6 +342,7 @@ def manifest(plan: Plan, reports: list[ShardReport]) -> dict[str, Any]:
         "config": json.loads(plan.config_json),
         "licences": {scan.dataset: plan.licence(scan) for scan in plan.scans},
         "commercial_use": {scan.dataset: plan.commercial_use(scan) for scan in plan.scans},
+        "foregrounds": {"/".join(place): choice.to_json() for place, choice in plan.decisions.foregrounds.items()},
         "planned": len(plan),
         "made": made,
         "redrawn": redrawn,

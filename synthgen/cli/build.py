@@ -128,6 +128,9 @@ def _tell_scans(messages: "Console", planned: "Plan") -> None:
     types = [name for shard in planned.shards for name in shard.allotment.types]
     for scan in planned.scans:
         messages.print(scan_table(scan))
+        for category in scan.categories:
+            choice = planned.decisions.foregrounds[scan.dataset, category.name]
+            messages.print(f"foreground of {scan.dataset}/{category.name}: {choice.sentence()}", markup=False)
         refines = planned.refiner(scan.dataset)
         if refines is not None and (unseen := refines.unseen(types)):
             messages.print(f"refinement: its networks have never learned {', '.join(unseen)}", markup=False)

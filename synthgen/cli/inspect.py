@@ -95,6 +95,8 @@ def info(folder: Folder, json: Json = False) -> None:
     out.print(
         f"{summary['samples']} samples in {summary['shards']} shards, {size}, {', '.join(summary['image_sizes'])} pixels{state}"
     )
+    for place, sentence in sorted(summary["foregrounds"].items()):
+        out.print(f"foreground of {place}: {sentence}", markup=False)
     if summary["refine"] not in ([], ["none"]):
         out.print(f"refined: {', '.join(summary['refine'])}")
     for minimum in summary["min_quality"]:
@@ -161,6 +163,14 @@ def view(
         str | None, typer.Option("--by", help="quality: the best and the worst samples of each category and type.")
     ] = None,
     quality: Quality = None,
+    foreground: Annotated[
+        bool,
+        typer.Option(
+            "--foreground",
+            help="The outlines of the objects, what was decided and why; FOLDER may hold normal images instead of a dataset.",
+        ),
+    ] = False,
+    foreground_masks: ForegroundMasks = None,
     device: Device = "auto",
     root: Root = None,
 ) -> None:
@@ -173,16 +183,20 @@ def view(
       synthgen view synthgen-out/visa --by quality --quality scores.h5 -n 8 -o best-and-worst.png
 
       synthgen view visa-none --compare visa-phase-field --compare visa-npcf -o stages.png
+
+      synthgen view good_images --foreground -o outlines.png
     """
     from synthgen.anomalies.registry import canonical_type
+    from synthgen.report.outlines import Wanted, write_outlines
     from synthgen.report.sheet import Selection
     from synthgen.report.sheets import write_comparison, write_sheet, write_steps
     from synthgen.shards import read_quality
 
-    if out.suffix.lower() != ".png":
-        raise UsageError(f"--out {out}: the contact sheet is a PNG; give it that ending.")
-    if not out.absolute().parent.is_dir():
-        raise InputDataError(f"--out {out}: there is no folder {out.absolute().parent}.")
+    _check_picture(out)
+    if foreground:
+        wanted = Wanted(tuple(names_of(categories) or ()), n, masks=foreground_masks, sam_checkpoint=edges.sam_checkpoint)
+        typer.echo(str(write_outlines(folder, out, wanted, per_row)))
+        return
     names = tuple(canonical_type(name) for name in names_of(types) or ())
     selection = Selection(tuple(names_of(categories) or ()), names, n)
     if steps and compare:
@@ -199,6 +213,13 @@ def view(
         typer.echo(str(write_steps(folder, out, selection, edge_assets(edges, device), root)))
     else:
         typer.echo(str(write_sheet(folder, out, selection, per_row, read_quality(quality) if quality else None)))
+
+
+def _check_picture(out: Path) -> None:
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}: the contact sheet is a PNG; give it that ending.")
+    if not out.absolute().parent.is_dir():
+        raise InputDataError(f"--out {out}: there is no folder {out.absolute().parent}.")
 
 
 def diff(

@@ -84,7 +84,7 @@ class PlanRequest:
     foreground: Annotated[
         str | None,
         typer.Option(
-            help="Where the object is: auto (by category), classical (always look for it), sam (Segment Anything draws it), "
+            help="Where the object is: auto (by category), object (always look for it), sam (Segment Anything draws it), "
             "none (everywhere).",
             rich_help_panel=_SOURCE,
         ),

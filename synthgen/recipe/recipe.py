@@ -105,7 +105,7 @@ class Recipe(_Strict):
         seed: any whole number from 0 on; another seed gives other samples.
         style: `realistic`, or `paper` for the pseudocode.
         strength: preset of sizes and contrasts: `subtle`, `normal` or `strong`.
-        foreground: `auto`, `classical`, `sam` (whose checkpoint is no part of the recipe) or `none`.
+        foreground: `auto`, `object`, `sam` (whose checkpoint is no part of the recipe) or `none`.
         refine: `none`, `phase-field`, `npcf` or `npcf++`, for the surface types; the networks are no part of the recipe.
             `auto` goes as far as there are networks.
         layout: of the shards, `delta` or `dense`.

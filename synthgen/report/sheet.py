@@ -89,7 +89,7 @@ def contact_sheet(samples: Sequence[Sample], per_row: int = 4) -> Image:
         x, y = _GAP + number % per_row * (width + 2 * _GAP), _GAP + number // per_row * (height + _GAP)
         sheet.paste(PillowImage.fromarray(_whole(sample)), (x, y))
         sheet.paste(PillowImage.fromarray(_close_up(sample)), (x + _CELL + _GAP, y))
-        pen.text((x, y + _CELL + 2), _printable(f"{sample.spec.type}   {sample.spec.sample_id}", 72), _INK, bold)
+        pen.text((x, y + _CELL + 2), printable(f"{sample.spec.type}   {sample.spec.sample_id}", 72), _INK, bold)
         facts = f"area {sample.area} px   contrast {sample.contrast:.0f} gray levels"
         if sample.quality is not None:
             facts = f"quality {sample.quality:.3f}   {facts}"
@@ -115,7 +115,7 @@ def _whole(sample: Sample) -> Image:
     mask = (cv2.resize(sample.mask * np.uint8(255), size, interpolation=cv2.INTER_AREA) > 40).astype(np.uint8)
     outer = cv2.dilate(mask, np.ones((5, 5), np.uint8)) - cv2.dilate(mask, np.ones((3, 3), np.uint8))
     image[outer > 0] = _OUTLINE
-    return _squared(image)
+    return squared(image)
 
 
 def close_up_box(sample: Sample) -> tuple[int, int, int]:
@@ -144,7 +144,7 @@ def _around_largest_part(sample: Sample) -> tuple[int, int, int, int]:
     return y, x, y + h, x + w
 
 
-def _squared(image: Image) -> Image:
+def squared(image: Image) -> Image:
     """The picture in the middle of a square cell."""
     cell = np.full((_CELL, _CELL, 3), _PAPER, np.uint8)
     top, left = (_CELL - image.shape[0]) // 2, (_CELL - image.shape[1]) // 2
@@ -152,7 +152,7 @@ def _squared(image: Image) -> Image:
     return cell
 
 
-def _printable(text: str, length: int) -> str:
+def printable(text: str, length: int) -> str:
     """`text` without what the built-in font lacks, cut in the middle."""
     plain = text.encode("latin-1", "replace").decode("latin-1")
     return plain if len(plain) <= length else f"{plain[: length // 2 - 2]}...{plain[-length // 2 + 2 :]}"

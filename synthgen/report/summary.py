@@ -90,6 +90,7 @@ def info(path: Path) -> dict[str, Any]:
         "commercial_use": manifest.get("commercial_use", {}),
         "redrawn": _by_type(manifest.get("redrawn", {})),
         "failed": manifest.get("failed", {}) if manifest or path.is_file() else _failed_so_far(path),
+        "foregrounds": {place: str(facts["sentence"]) for place, facts in manifest.get("foregrounds", {}).items()},
         "config": manifest.get("config"),
     }
 

@@ -141,8 +141,8 @@ def test_the_list_of_images_is_part_of_the_configuration(tmp_path):
 def test_the_foreground_method_is_decided_per_category(roots, tmp_path):
     methods = plan_of(roots, datasets={"mvtec": {}}).methods
     assert {key: method.name for key, method in methods.items()} == {
-        ("mvtec", "bottle"): "classical",
-        ("mvtec", "screw"): "classical",
+        ("mvtec", "bottle"): "object",
+        ("mvtec", "screw"): "object",
     }
     assert {m.name for m in plan_of(roots, foreground="none").methods.values()} == {"none"}
     assert {(m.name, m.folder) for m in plan_of(roots, masks=tmp_path).methods.values()} == {("masks", tmp_path)}

@@ -220,6 +220,7 @@ def _facts(summary: dict[str, Any]) -> dict[str, Any]:
         "seeds",
         "generators",
         "refine",
+        "foregrounds",
         "licences",
         "commercial_use",
     )

@@ -57,6 +57,7 @@
     ["made by", `synthgen ${data.version} (this report); generators ${facts.generators.join(", ")}`],
     ["seed", facts.seeds.join(", ")],
     ["refinement", facts.refine.join(", ") || "none"],
+    ...Object.entries(facts.foregrounds).map(([place, sentence]) => [`foreground of ${place}`, sentence]),
     ...Object.entries(facts.licences).map(([name, text]) => [`licence of ${name}`, text]),
     ...Object.entries(facts.redrawn).map(([name, reasons]) => [
       `drawn again, ${name}`, Object.entries(reasons).map(([reason, count]) => `${thousands(count)} ${reason}`).join(", "),

@@ -159,14 +159,14 @@ def normal(seed=0, size=64):
 
 def test_a_foreground_is_drawn_once_and_then_comes_from_the_cache(tmp_path):
     path = save_tiny_sam(tmp_path / "tiny.pth")
-    method = choose_method("sam", "whole", None, [], sam.read_checkpoint(path))
+    method = choose_method("sam", "whole", None, [], sam.read_checkpoint(path)).method
     first = find_foreground(normal(), method)
     drawn = foreground_of(SamRegions(path, "cpu", 16).masks(normal().pixels), 64, 64)
     assert first.warning == ""
     assert np.array_equal(first.mask, drawn)
     assert 0.015 < drawn.mean() < 0.9
     other = save_tiny_sam(tmp_path / "other.pth", 2)
-    redrawn = find_foreground(normal(), choose_method("sam", "whole", None, [], sam.read_checkpoint(other)))
+    redrawn = find_foreground(normal(), choose_method("sam", "whole", None, [], sam.read_checkpoint(other)).method)
     assert not np.array_equal(redrawn.mask, drawn)  # another model's foreground is another
     save_tiny_sam(path, 2)
     sam._model.cache_clear()

@@ -1,4 +1,4 @@
-"""Where the object is: by its colours, by files of the user, by the vote of a category; and the cache behind it."""
+"""Where the object is: by a network, by files of the user, by the vote of a category; and the cache behind it."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from synthgen import cache as shared_cache
 from synthgen import foreground
 from synthgen.errors import InputDataError, UsageError
-from synthgen.foreground import Foreground, Method, cache, check_mode, choose_method, classical, find_foreground, masks
+from synthgen.foreground import Foreground, Method, cache, check_mode, choose_method, find_foreground, masks, outline
 from synthgen.samples import NormalImage
 from tests.support.builders import bomb_png, write
 from tests.support.surfaces import SURFACES, disc, stable, texture
@@ -54,7 +54,7 @@ def shapes(height, width):
 @pytest.mark.parametrize(("ground", "part"), [(60, 170), (230, 90), (0, 60)])
 def test_an_object_on_a_plain_ground_is_found(size, shape, ground, part):
     truth = shapes(*size)[shape]
-    found = find_foreground(normal(product(truth, ground, part)), Method("classical"))
+    found = find_foreground(normal(product(truth, ground, part)), Method("object"))
     assert found.warning == ""
     assert (found.mask.shape, found.mask.dtype) == (size, np.uint8)
     assert overlap(found.mask, truth) > 0.9
@@ -63,10 +63,10 @@ def test_an_object_on_a_plain_ground_is_found(size, shape, ground, part):
 def test_a_hue_alone_is_enough_and_the_ground_may_have_two_colours():
     truth = disc(256, 256)
     green = np.where(truth[..., None] > 0, (60, 160, 60), (160, 90, 130)).astype(np.uint8)
-    assert overlap(find_foreground(normal(green), Method("classical")).mask, truth) > 0.9
+    assert overlap(find_foreground(normal(green), Method("object")).mask, truth) > 0.9
     halves = np.where(np.arange(256)[:, None] < 128, 40, 90) * np.ones((256, 256), int)
     tray = np.where(truth > 0, 220, halves).astype(np.uint8)
-    assert overlap(find_foreground(normal(np.dstack([tray] * 3)), Method("classical")).mask, truth) > 0.9
+    assert overlap(find_foreground(normal(np.dstack([tray] * 3)), Method("object")).mask, truth) > 0.9
 
 
 @pytest.mark.parametrize("size", [(128, 160), (512, 512)])
@@ -78,7 +78,7 @@ def test_an_outline_a_few_pixels_off_is_moved_to_the_middle_of_the_soft_edge(siz
     pixels = np.rint(share * part + (1 - share) * ground).astype(np.uint8)
     side = 2 * max(min(size) // 128, 1) + 1
     coarse = (cv2.dilate if off > 0 else cv2.erode)(truth, np.ones((side, side), np.uint8))
-    moved = classical.follow_edge(coarse, pixels)
+    moved = outline.follow_edge(coarse, pixels)
     wrong = cv2.distanceTransform(1 - (cv2.morphologyEx(truth, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))), cv2.DIST_L2, 3)
     assert (coarse != truth).sum() > 4 * (moved != truth).sum()
     assert wrong[moved != truth].max(initial=0) <= 1
@@ -86,18 +86,18 @@ def test_an_outline_a_few_pixels_off_is_moved_to_the_middle_of_the_soft_edge(siz
 
 def test_an_outline_stays_where_the_sides_look_alike_or_the_object_is_thin():
     coarse = disc(256, 256)
-    assert (classical.follow_edge(coarse, np.full((256, 256, 3), 90, np.uint8)) == coarse).all()
+    assert (outline.follow_edge(coarse, np.full((256, 256, 3), 90, np.uint8)) == coarse).all()
     everything = np.ones((64, 64), np.uint8)
-    assert classical.follow_edge(everything, texture("noise", 64, 64)).all()
+    assert outline.follow_edge(everything, texture("noise", 64, 64)).all()
     wire = np.zeros((512, 512), np.uint8)
     wire[254:259, 40:470] = 1
-    found = classical.follow_edge(wire | disc(512, 512, 90), product(wire | disc(512, 512, 90)))
+    found = outline.follow_edge(wire | disc(512, 512, 90), product(wire | disc(512, 512, 90)))
     assert found[254:259, 40:470].mean() > 0.9
 
 
 def test_dirt_beside_the_outline_is_not_the_object():
     truth, dirt = disc(512, 512, 150), disc(512, 512, 2, (256, 414))
-    found = classical.follow_edge(disc(512, 512, 154), product(truth | dirt, grain=1))
+    found = outline.follow_edge(disc(512, 512, 154), product(truth | dirt, grain=1))
     assert not found[dirt > 0].any()
     assert overlap(found, truth) > 0.99
 
@@ -105,7 +105,7 @@ def test_dirt_beside_the_outline_is_not_the_object():
 @stable(30)
 @given(st.sampled_from(SURFACES[1:]), st.integers(16, 200), st.integers(16, 200), st.integers(0, 99))
 def test_a_texture_is_the_whole_image_with_the_reason(kind, height, width, seed):
-    found = find_foreground(normal(texture(kind, height, width, seed)), Method("classical"))
+    found = find_foreground(normal(texture(kind, height, width, seed)), Method("object"))
     assert set(np.unique(found.mask)) <= {0, 1}
     assert found.mask.shape == (height, width)
     assert found.mask.any()
@@ -120,43 +120,72 @@ def test_a_foreground_is_never_empty_at_any_size():
     wire[88:96, 28:228] = 40
     for side in (16, 24, 32, 48, 64):
         small = cv2.resize(wire, (side, side), interpolation=cv2.INTER_AREA)
-        assert find_foreground(normal(small), Method("classical")).mask.any()
+        assert find_foreground(normal(small), Method("object")).mask.any()
 
 
-@pytest.mark.parametrize("broken", ["object touches the border", "many pieces"])
-def test_what_cannot_be_trusted_is_the_whole_image(broken):
-    shape = np.zeros((256, 256), np.uint8)
-    if broken == "many pieces":
-        shape[20:240:16, 20:240:16] = 1
-        shape = cv2.dilate(shape, np.ones((7, 7), np.uint8))
-    else:
-        shape[:, 20:] = 1
-    found = find_foreground(normal(product(shape)), Method("classical"))
+@pytest.mark.parametrize(
+    ("likely", "why"),
+    [
+        (np.zeros((128, 128)), "nothing stands out"),
+        (np.ones((128, 128)), "filled by one surface"),
+        (0.45 + 0.1 * disc(128, 128, 30), "not clear where the object ends"),
+        (np.tile(np.pad(np.ones((4, 4)), 2), (16, 16)), "many small pieces"),
+    ],
+)
+def test_what_cannot_be_trusted_is_the_whole_image(likely, why, monkeypatch):
+    monkeypatch.setattr(outline, "probability", lambda _: likely.astype(np.float32))
+    found = find_foreground(normal(texture("photo", 100, 90)), Method("object"))
     assert found.mask.all()
-    assert found.warning
+    assert why in found.warning
 
 
 def test_a_category_is_judged_by_most_of_its_images():
-    objects = [product(disc(128, 128), seed=seed) for seed in range(3)]
-    textures = [texture("noise", 128, 128, seed) for seed in range(3)]
-    assert classical.is_object(objects + textures[:2])
-    assert not classical.is_object(objects[:2] + textures)
-    assert not classical.is_object(objects[:1] + textures[:1])
-    assert not classical.is_object([])
+    objects = [normal(product(disc(128, 128), seed=seed)) for seed in range(3)]
+    textures = [normal(texture("noise", 128, 128, seed)) for seed in range(3)]
+    for images, name in (
+        (objects + textures[:2], "object"),
+        (objects[:2] + textures, "none"),
+        (objects[:1] + textures[:1], "none"),
+    ):
+        assert choose_method("auto", "auto", None, images).method.name == name
+    assert choose_method("auto", "auto", None, []).why == "there is no image to look at"
 
 
 def test_the_method_follows_mode_hint_and_masks(tmp_path):
-    objects = [product(disc(128, 128))]
-    textures = [texture("noise", 128, 128)]
-    assert choose_method("auto", "auto", None, objects) == Method("classical")
-    assert choose_method("auto", "auto", None, textures) == Method("none")
-    assert choose_method("auto", "whole", None, objects) == Method("none")
-    assert choose_method("classical", "whole", None, textures) == Method("classical")
-    assert choose_method("none", "auto", None, objects) == Method("none")
-    assert choose_method("none", "whole", tmp_path, textures) == Method("masks", tmp_path)
-    with pytest.raises(UsageError, match="Did you mean 'classical'"):
-        check_mode("clasical")
+    objects = [normal(product(disc(128, 128)))]
+    textures = [normal(texture("noise", 128, 128))]
+
+    def name(*arguments):
+        return choose_method(*arguments).method.name
+
+    assert name("auto", "auto", None, objects) == "object"
+    assert name("auto", "auto", None, textures) == "none"
+    assert name("auto", "whole", None, objects) == "none"
+    assert name("object", "whole", None, textures) == "object"
+    assert name("none", "auto", None, objects) == "none"
+    assert choose_method("none", "whole", tmp_path, textures).method == Method("masks", tmp_path)
+    with pytest.raises(UsageError, match="Did you mean 'object'"):
+        check_mode("objekt")
     assert [check_mode(mode) for mode in foreground.MODES] == [None] * len(foreground.MODES)
+
+
+def test_a_choice_says_what_and_why():
+    choice = choose_method("auto", "auto", None, [normal(product(disc(128, 128, 32)))])
+    assert choice.sentence() == f"the object, {100 * choice.method.share:.2g} % of the image"
+    assert choice.method.share == pytest.approx(np.pi / 16, rel=0.1)
+    assert "filled by one surface" in choose_method("auto", "auto", None, [normal(texture("noise", 128, 128))]).sentence()
+    assert "known of this category" in choose_method("auto", "whole", None, []).sentence()
+    assert choose_method("none", "auto", None, []).sentence() == "the whole image"
+
+
+@pytest.mark.parametrize(
+    ("radius", "usual", "told"), [(30, 0.17, ""), (60, 0.04, "usual one is 4 %"), (24, 0.5, "usual one is 50 %")]
+)
+def test_a_foreground_unlike_its_categorys_is_warned_of(radius, usual, told):
+    found = find_foreground(normal(product(disc(128, 128, radius))), Method("object", share=usual))
+    assert told in found.warning
+    assert bool(told) == bool(found.warning)
+    assert not found.mask.all()
 
 
 def test_no_method_is_the_whole_image_without_a_warning():
@@ -246,10 +275,10 @@ def entries(folder):
 
 def test_the_second_call_reads_the_first_ones_answer(tmp_path, monkeypatch):
     image = normal(product(disc(128, 150)[:, :128]))
-    first = find_foreground(image, Method("classical"))
+    first = find_foreground(image, Method("object"))
     assert len(entries(tmp_path / "cache")) == 1
-    monkeypatch.setattr(classical, "segment", lambda _: pytest.fail("asked twice"))
-    second = find_foreground(image, Method("classical"))
+    monkeypatch.setattr(outline, "find_object", lambda _: pytest.fail("asked twice"))
+    second = find_foreground(image, Method("object"))
     assert np.array_equal(first.mask, second.mask)
     assert first.warning == second.warning
 
@@ -273,7 +302,7 @@ def test_an_entry_holds_any_mask_and_any_doubt(tmp_path_factory, height, width, 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "folder"])
 def test_a_damaged_entry_is_worked_out_again(tmp_path, damage):
     image = normal(product(disc(128, 128)))
-    first = find_foreground(image, Method("classical"))
+    first = find_foreground(image, Method("object"))
     (entry,) = entries(tmp_path / "cache")
     data = bytearray(entry.read_bytes())
     data[len(data) // 2] ^= 255
@@ -282,7 +311,7 @@ def test_a_damaged_entry_is_worked_out_again(tmp_path, damage):
         entry.mkdir()
     else:
         entry.write_bytes({"flip": bytes(data), "cut": data[:-9], "empty": b""}[damage])
-    again = find_foreground(image, Method("classical"))
+    again = find_foreground(image, Method("object"))
     assert np.array_equal(first.mask, again.mask)
     assert again.warning == first.warning
 
@@ -292,7 +321,7 @@ def test_only_a_proper_hash_names_an_entry(tmp_path, digest):
     """Any other text could name a file anywhere, which the entry would replace."""
     image = replace(normal(product(disc(128, 128))), sha256=digest.replace("/precious", f"{tmp_path}/precious"))
     (tmp_path / "precious.png").write_text("precious")
-    assert overlap(find_foreground(image, Method("classical")).mask, disc(128, 128)) > 0.9
+    assert overlap(find_foreground(image, Method("object")).mask, disc(128, 128)) > 0.9
     assert (tmp_path / "precious.png").read_text() == "precious"
     assert entries(tmp_path) == [tmp_path / "precious.png"]
 
@@ -301,7 +330,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path, monkeyp
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SYNTHGEN_CACHE", str(tmp_path / "file"))
     image = normal(product(disc(128, 128)))
-    assert overlap(find_foreground(image, Method("classical")).mask, disc(128, 128)) > 0.9
+    assert overlap(find_foreground(image, Method("object")).mask, disc(128, 128)) > 0.9
     assert (tmp_path / "file").read_text() == "in the way"
 
 

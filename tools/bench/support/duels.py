@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.anomalies.registry import SURFACE_TYPES
-from synthgen.foreground import classical
+from synthgen.foreground.outline import find_object
 from synthgen.painting.noise import fractal_noise, permutation
 from synthgen.painting.surface import Surface
 from synthgen.samples import NormalImage, Sample
@@ -100,8 +100,7 @@ def prepared_normals(size: int) -> list[PreparedNormal]:
 def newly_prepared(prepared: PreparedNormal) -> PreparedNormal:
     """The same picture with its foreground found now, and nothing else known about it yet."""
     pixels = prepared.normal.pixels
-    foreground = classical.full_size(classical.segment(pixels).mask, *pixels.shape[:2])
-    return PreparedNormal(prepared.normal, Surface(pixels, foreground, "metal"), "")
+    return PreparedNormal(prepared.normal, Surface(pixels, find_object(pixels).mask, "metal"), "")
 
 
 def our_sample(type_name: str, prepared: PreparedNormal, number: int) -> Sample:

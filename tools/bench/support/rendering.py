@@ -11,9 +11,9 @@ from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.datasets.demo import read_rendered
 from synthgen.datasets.images import read_image
 from synthgen.datasets.listing import image_files
-from synthgen.foreground.classical import follow_edge, full_size, is_object, segment
+from synthgen.foreground import choose_method, find_foreground
 from synthgen.painting.surface import Surface
-from synthgen.samples import Image
+from synthgen.samples import Image, NormalImage
 from tools.bench.support.tables import Column, Table
 
 DEMO = ("gravel", "brick", "gear", "tray")
@@ -38,10 +38,9 @@ def surfaces_of_each(folders: Sequence[Path], size: int, images: int) -> Mapping
 
 def surfaces_of(images: Sequence[Image]) -> list[Surface]:
     """Images with their objects if they show any, as `--foreground auto` finds them."""
-    height, width = images[0].shape[:2]
-    if not is_object(images):
-        return [Surface(image, np.ones((height, width), np.uint8)) for image in images]
-    return [Surface(image, follow_edge(full_size(segment(image).mask, height, width), image)) for image in images]
+    normals = [NormalImage("bench", "part", f"{k}.png", "", image) for k, image in enumerate(images)]
+    method = choose_method("auto", "auto", None, normals).method
+    return [Surface(normal.pixels, find_foreground(normal, method).mask) for normal in normals]
 
 
 def share(surfaces: Sequence[Surface]) -> float:
