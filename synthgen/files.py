@@ -55,13 +55,14 @@ def safe_name(text: str) -> str:
 def unique_names(texts: Iterable[str]) -> list[str]:
     """A safe name for each text, no two alike even where case does not count, and short enough for an ending of 50 bytes."""
     taken: set[str] = set()
+    last: dict[str, int] = {}
     names = []
     for text in texts:
         safe = safe_name(text).encode()[:_LONGEST_NAME].decode(errors="ignore")
-        name, number = safe, 1
+        name, key = safe, safe.casefold()
         while name.casefold() in taken:
-            number += 1
-            name = f"{safe}-{number}"
+            last[key] = last.get(key, 1) + 1
+            name = f"{safe}-{last[key]}"
         taken.add(name.casefold())
         names.append(name)
     return names

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from detectors.pbas.model import compounding_average
+from synthgen.runs.devices import in_full
 
 Target: TypeAlias = Literal["easy", "band"]
 Scaling: TypeAlias = Literal["rank", "clip", "minmax"]
@@ -151,7 +152,7 @@ class Estimator(nn.Module):
             (N,) float, 0 to 1.
         """
         standard = (features.to(self.mean.dtype) - self.mean) / self.deviation
-        quality: Tensor = torch.sigmoid(self.layer(standard)[:, 0])
+        quality: Tensor = torch.sigmoid(in_full(self.layer, standard)[:, 0])
         return quality
 
     def fit(

@@ -4,6 +4,7 @@ Exit status: as of `synthgen`.
 """
 
 import sys
+import warnings
 from importlib.util import find_spec
 
 from synthgen.errors import SynthgenError, to_install
@@ -17,6 +18,7 @@ def main() -> None:
     from detectors.cli.commands import app
     from synthgen.terminal.training import Interrupted
 
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app(prog_name="detectors")
     except SynthgenError as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from detectors.inference.loading import LoadedRun
-from synthgen.errors import UsageError, to_install
+from synthgen.errors import IntegrityError, UsageError, to_install
 from synthgen.files import whole_file
 
 _TOLERANCE = 1e-3
@@ -24,6 +24,7 @@ def export_onnx(run: LoadedRun, path: Path) -> float:
         The largest difference of the maps and scores of a random image.
 
     Raises:
+        IntegrityError: the detector gives something that is no finite number.
         UsageError: onnx or onnxruntime is not installed, or the two differ by more than 1e-3.
         StorageError: the file cannot be written.
     """
@@ -68,6 +69,8 @@ def export_onnx(run: LoadedRun, path: Path) -> float:
         maps, scores = session.run(None, {"image": images[:1].numpy()})
         with torch.inference_mode():
             torch_maps, torch_scores = model(images[:1])
+        if not (torch.isfinite(torch_maps).all() and torch.isfinite(torch_scores).all()):
+            raise IntegrityError("the detector is broken: its scores are no finite numbers. Train again.")
         difference = max(
             float((torch.from_numpy(maps) - torch_maps).abs().max()),
             float((torch.from_numpy(scores) - torch_scores).abs().max()),

@@ -113,5 +113,5 @@ def _broken(tensors: Mapping[str, Tensor], thresholds: Thresholds) -> str:
             return f"its threshold {name!r} is"
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
-            return f"of its weights {name!r} something is"
+            return f"in its weights {name!r} something is"
     return ""

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ from detectors.inference.scoring import score_pixels
 from detectors.results import AnomalyMap
 from synthgen.datasets.images import read_original
 from synthgen.datasets.listing import image_files, is_folder, printable
-from synthgen.errors import InputDataError
+from synthgen.errors import InputDataError, UsageError
 from synthgen.files import storage_error, unique_names, write_bytes, write_text
 from synthgen.runs.devices import Compute
 from synthgen.samples import Image
@@ -44,6 +44,9 @@ class Prediction:
     area: float
     overlay: str = ""
     mask: str = ""
+
+
+_FIELDS = list(Prediction.__dataclass_fields__)
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -87,9 +90,12 @@ def predict(
         The predictions in order, and what was wrong with files that could not be read.
 
     Raises:
+        UsageError: the folder holds the images themselves.
         IntegrityError: the detector is broken.
         StorageError: the folder cannot be written.
     """
+    if out.resolve() in {file.absolute().parent.resolve() for file in files}:
+        raise UsageError(f"--out {out}: holds the images themselves, and pictures are written there. Choose another folder.")
     problems: list[str] = []
     readable: list[Path] = []
     names = dict(zip(files, unique_names(f"{file.absolute().parent.name}_{file.stem}" for file in files), strict=True))
@@ -108,52 +114,58 @@ def predict(
     with _lines(out / "scores.csv") as add:
         for number, (_, anomaly_map, score) in enumerate(score_pixels(run.model, pixels(), compute, batch)):
             file = readable[number]
-            prediction = _prediction(run, file, anomaly_map, score)
+            predictions.append(_prediction(run, file, anomaly_map, score, names[file] if pictures else ""))
+            add(predictions[-1])
             if pictures:
                 try:
-                    prediction = _draw(run, file, prediction, anomaly_map, out, names[file])
+                    _draw(run, file, predictions[-1], anomaly_map, out)
                 except InputDataError as error:  # it was there a moment ago
                     problems.append(str(error))
-            predictions.append(prediction)
-            add(prediction)
     write_text(
         out / "scores.json", json.dumps([asdict(prediction) for prediction in predictions], indent=1, ensure_ascii=False) + "\n"
     )
     return predictions, problems
 
 
-def _prediction(run: LoadedRun, file: Path, anomaly_map: AnomalyMap, score: float) -> Prediction:
+def _prediction(run: LoadedRun, file: Path, anomaly_map: AnomalyMap, score: float, name: str) -> Prediction:
     area = float((anomaly_map > run.thresholds.pixel).mean())
-    return Prediction(printable(str(file)), score, run.thresholds.image, score > run.thresholds.image, area)
+    result = Prediction(printable(str(file)), score, run.thresholds.image, score > run.thresholds.image, area)
+    return replace(result, overlay=f"{name}_overlay.png", mask=f"{name}_mask.png") if name else result
 
 
-def _draw(run: LoadedRun, file: Path, prediction: Prediction, anomaly_map: AnomalyMap, out: Path, name: str) -> Prediction:
+def _draw(run: LoadedRun, file: Path, prediction: Prediction, anomaly_map: AnomalyMap, out: Path) -> None:
     """Write the pictures of one image."""
     image, _ = read_original(file, run.preprocessing.bit_depth)
     large = upscale(run.preprocessing.whole(anomaly_map), (image.shape[0], image.shape[1]))
     picture = overlay(image, large, *display_range(run.thresholds), threshold=run.thresholds.pixel)
-    drawn = replace(prediction, overlay=f"{name}_overlay.png", mask=f"{name}_mask.png")
-    _write_png(out / drawn.overlay, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-    _write_png(out / drawn.mask, 255 * prediction_mask(large, run.thresholds.pixel))
-    return drawn
+    _write_png(out / prediction.overlay, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    _write_png(out / prediction.mask, 255 * prediction_mask(large, run.thresholds.pixel))
 
 
 @contextlib.contextmanager
 def _lines(path: Path) -> Iterator[Callable[[Prediction], None]]:
-    """A CSV file whose lines are there one by one, so that what ends a long job early takes no score along."""
+    """A CSV file whose lines are there one by one, so that what ends a long job early takes no score along.
+
+    Results of an earlier run go when the first line comes, and not before.
+    """
+    started: list[IO[str]] = []
+
+    def add(prediction: Prediction) -> None:
+        if not started:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
+            started.append(path.open("w", encoding="utf-8", newline=""))
+            csv.DictWriter(started[0], _FIELDS, lineterminator="\n").writeheader()
+        csv.DictWriter(started[0], _FIELDS, lineterminator="\n").writerow(asdict(prediction))
+        started[0].flush()
+
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, list(Prediction.__dataclass_fields__), lineterminator="\n")
-            writer.writeheader()
-
-            def add(prediction: Prediction) -> None:
-                writer.writerow(asdict(prediction))
-                stream.flush()
-
-            yield add
+        yield add
     except OSError as error:
         raise storage_error(path, error) from error
+    finally:
+        for stream in started:
+            stream.close()
 
 
 def _write_png(path: Path, pixels: np.ndarray[Any, Any]) -> None:

@@ -59,7 +59,7 @@ class Ranking:
         return _from_zero(self.false) / self.negatives, _from_zero(self.true) / self.positives
 
     def _need_both(self) -> None:
-        """Every measure asks how well the two classes are told apart: of one alone it would be 1, whatever the scores."""
+        """Every measure asks how well two classes are told apart: of one alone none has a meaning."""
         if not self.positives:
             raise MetricError("there is no anomaly among what is measured.")
         if not self.negatives:

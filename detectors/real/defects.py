@@ -7,6 +7,7 @@ from detectors.official_test import LabelledFile, open_test_split, read_mask
 from detectors.official_test.pairing import pair_masks
 from synthgen.datasets.images import read_image
 from synthgen.datasets.listing import image_files, is_folder, printable, subfolders
+from synthgen.datasets.roles import is_normal
 from synthgen.errors import InputDataError
 from synthgen.samples import Image, Mask, Size
 
@@ -68,12 +69,10 @@ def _plain(folder: Path) -> tuple[LabelledFile, ...]:
     for place in subfolders(folder):
         if place.name in (_MASKS, "train"):
             continue
-        images = image_files(place)
-        masks = pair_masks(images, folder / _MASKS / place.name) if place.name != NORMAL else {}
+        images, kind = image_files(place), NORMAL if is_normal(place.name) else printable(place.name)
+        masks = {} if kind == NORMAL else pair_masks(images, folder / _MASKS / place.name)
         files += [
-            LabelledFile(
-                f"{place.name}/{image.name}", image, int(place.name != NORMAL), printable(place.name), masks.get(image, ())
-            )
+            LabelledFile(f"{place.name}/{image.name}", image, int(kind != NORMAL), kind, masks.get(image, ()))
             for image in images
         ]
     return tuple(sorted(files, key=lambda file: file.name))

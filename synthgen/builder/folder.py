@@ -177,7 +177,7 @@ class OutputFolder:
         self._lock(".lock", fcntl.LOCK_SH | fcntl.LOCK_NB)
         ours = f".lock{self._suffix}"
         self._lock(ours, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for other in sorted(path.name for path in self.path.iterdir()):
+        for other in sorted(path.name for path in self.path.iterdir() if _is_lock(path)):
             numbers = _PARTS_LOCK.fullmatch(other)
             if numbers and other != ours and self._part.meets(Part(*map(int, numbers.groups()))):
                 self._lock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -186,14 +186,18 @@ class OutputFolder:
         try:
             if not os.path.lexists(self.path / name):
                 self._new_locks.add(name)
-            self._locks[name] = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o644)
+            self._locks[name] = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             fcntl.flock(self._locks[name], kind)
         except BlockingIOError as error:
             raise UsageError(
                 f"--out {self.path}: another build is running there. Wait for it, or choose another folder."
             ) from error
         except OSError as error:
-            raise storage_error(self.path / CONFIG, error) from error
+            if (self.path / name).is_dir() or (self.path / name).is_symlink():
+                raise UsageError(
+                    f"--out {self.path / name}: is not a file of ours. Remove it, or choose another folder."
+                ) from error
+            raise storage_error(self.path / name, error) from error
 
     def _unlock(self, *names: str) -> None:
         for name in names:
@@ -244,9 +248,8 @@ class OutputFolder:
 
     def _is_left_over(self, entry: Path) -> bool:
         """Whether a file can only come from a build of this plan that was killed before it had noted what it is for."""
-        is_lock = entry.name in (".lock", _CLAIM) or _PARTS_LOCK.fullmatch(entry.name) is not None
-        if is_lock:
-            return entry.is_file() and not entry.stat().st_size
+        if _is_lock(entry):
+            return True
         made = _made_on_the_way(entry)
         return _RECORD.fullmatch(made) is not None or any(made == shard.name for shard in self._plan.shards)
 
@@ -294,9 +297,15 @@ class OutputFolder:
             for part in _parts(self.path / name):
                 part.unlink(missing_ok=True)
         for entry in list(self.path.iterdir()):
-            if entry.name == _CLAIM or _PARTS_LOCK.fullmatch(entry.name):
+            if _is_lock(entry) and entry.name != ".lock":
                 entry.unlink(missing_ok=True)
         write_json(self.path / MANIFEST, manifest(self._plan, reports))
+
+
+def _is_lock(entry: Path) -> bool:
+    """Whether a file is a lock of a build: empty, and called like one."""
+    is_named = entry.name in (".lock", _CLAIM) or _PARTS_LOCK.fullmatch(entry.name) is not None
+    return is_named and entry.is_file() and not entry.is_symlink() and not entry.stat().st_size
 
 
 def _made_on_the_way(entry: Path) -> str:

@@ -5,6 +5,7 @@ samples rejected than allowed, or a type that failed too often); 130 or 143 inte
 """
 
 import sys
+import warnings
 
 from synthgen.errors import SynthgenError
 
@@ -13,6 +14,7 @@ def main() -> None:
     """Run the command that the arguments ask for."""
     from synthgen.cli.commands import app
 
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     try:
         app(prog_name="synthgen")
     except SynthgenError as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from synthgen.datasets.info import DatasetInfo
 from synthgen.datasets.listing import image_files, printable, subfolders
 from synthgen.datasets.records import Layout
-from synthgen.datasets.roles import is_normal, is_not_normal
+from synthgen.datasets.roles import is_masks, is_normal, is_not_normal
 from synthgen.datasets.roots import recognise, wrong_layout
 from synthgen.errors import InputDataError
 
@@ -34,11 +34,17 @@ def find(info: DatasetInfo, root: Path, categories: Sequence[str] | None = None)
 
 
 def _refuse_anomalous(root: Path, folders: Sequence[str]) -> None:
-    """Raise an InputDataError where anomalies would be painted on what is no normal image, by the names of the folders."""
-    wrong = [name for name in folders if is_not_normal(name)]
+    """Raise an InputDataError where anomalies would be painted on what is no normal image, by the names of the folders.
+
+    Nobody calls a product `good`: beside such a folder, all others hold something else.
+    """
+    normal = [name for name in folders if is_normal(name)]
+    wrong = [name for name in folders if is_not_normal(name) or (normal and name not in normal)]
+    if is_masks(root.resolve().name):
+        wrong = wrong or [root.resolve().name]
     if not wrong:
         return
-    normal = [name for name in folders if is_normal(name)] or [name for name in folders if name not in wrong]
+    normal = normal or [name for name in folders if name not in wrong]
     place, names = printable(str(root)), printable(", ".join(wrong))
     if len(normal) == 1:
         way = f"The normal images alone: --root {printable(str(root / normal[0]))!r}."
@@ -47,6 +53,6 @@ def _refuse_anomalous(root: Path, folders: Sequence[str]) -> None:
     else:
         way = "Give the folder of normal images as --root."
     raise InputDataError(
-        f"{place} holds folders that are not called like those of normal images ({names}), and anomalies are made from normal "
-        f"images. {way} If they do hold normal images, name them with --categories."
+        f"{place}: the names of its folders say anomalies or masks ({names}), and anomalies are made from normal images. {way} "
+        "If they do hold normal images, name them with --categories."
     )

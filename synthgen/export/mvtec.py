@@ -1,10 +1,12 @@
 """MVTec AD's folders: normal images to train on, and a test split of anomalies with masks and other normal images."""
 
+import itertools
 import re
 from pathlib import Path
 
 import numpy as np
 
+from synthgen.datasets.roles import is_normal
 from synthgen.errors import UsageError
 from synthgen.export.folder import Writers
 from synthgen.export.selection import Chosen
@@ -44,8 +46,8 @@ def write(folder: Path, chosen: Chosen) -> dict[str, int]:
 
 
 def _kind(name: str) -> str:
-    """The folder of a type of anomaly, which is never that of the normal images."""
-    return _folder(name) if name.casefold() != "good" else "good_"
+    """The folder of a type of anomaly, which is never called like one of normal images."""
+    return f"{_folder(name)}_" if is_normal(_folder(name)) else _folder(name)
 
 
 def _folder(name: str) -> str:
@@ -54,14 +56,20 @@ def _folder(name: str) -> str:
 
 
 def _folders(chosen: Chosen) -> dict[tuple[str, str], str]:
-    """The folder of each dataset's categories."""
-    owners: dict[str, tuple[str, str]] = {}
-    for header in chosen.dataset.headers:
-        ours = header.dataset, header.category
-        other = owners.setdefault(_folder(header.category).casefold(), ours)
-        if other != ours:
+    """The folder of each dataset's categories, no two alike even where case does not count."""
+    names, categories = (chosen.dataset.column(name) for name in ("dataset", "category"))
+    numbers = [number for part in chosen.parts for number in (*part.samples, *part.normals)]
+    folders: dict[tuple[str, str], str] = {}
+    for dataset, category in sorted({(str(names[k]), str(categories[k])) for k in numbers}):
+        if other := next((known for known, same in folders if same == category), None):
             raise UsageError(
-                f"{'/'.join(ours)} and {'/'.join(other)} would have the same folder: MVTec's layout has none for datasets. "
-                "Export each dataset's shards by themselves, or choose with --categories."
+                f"{dataset} and {other} both have a category {category}, and MVTec's folders have no place for datasets. "
+                "Export each dataset's shards by themselves."
             )
-    return {(dataset, category): _folder(category) for dataset, category in owners.values()}
+        folder = wanted = _folder(category)
+        for number in itertools.count(2):
+            if folder.casefold() not in {taken.casefold() for taken in folders.values()}:
+                break
+            folder = f"{wanted}-{number}"
+        folders[dataset, category] = folder
+    return folders

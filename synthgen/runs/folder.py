@@ -174,11 +174,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise IntegrityError(f"{path}: damaged ({error}). Remove it, and train again.") from error
     if set(metadata) == {"state"}:
-        warnings.warn(f"{path}: has no seal yet, by which damage is noticed: train again.", RuntimeWarning, stacklevel=2)
-    elif set(metadata) != {"state", _SEAL} or metadata[_SEAL] != _sealed(tensors, metadata["state"]):
-        raise IntegrityError(
-            f"{path}: damaged: it does not say what was written into it (SHA-256). Remove it, and train again."
+        warnings.warn(
+            f"{path}: was written before files were sealed: damage in it would go unnoticed.", RuntimeWarning, stacklevel=2
         )
+    elif set(metadata) != {"state", _SEAL} or metadata[_SEAL] != _sealed(tensors, metadata["state"]):
+        raise IntegrityError(f"{path}: damaged: its content does not match its SHA-256. Remove it, and train again.")
     return tensors, state
 
 

@@ -164,8 +164,8 @@ def _attributes(file: h5py.File) -> dict[str, Any]:
 
 def _check_name(name: str) -> None:
     """Refuses what would lead out of a folder, were it a part of a path: these names become folders and files."""
-    if name in ("", ".", "..") or "/" in name or "\\" in name or "\0" in name:
-        raise ValueError(f"{name!r} is no name of a dataset, a category or a type of anomaly")
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise ValueError(f"{name!r} is no name of a dataset, a category or a type of anomaly: it was not written by synthgen")
 
 
 def _check_picture(dataset: h5py.Dataset, shape: tuple[int, ...], chunks: tuple[int, ...]) -> None:

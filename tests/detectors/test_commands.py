@@ -242,4 +242,28 @@ def test_scores_are_kept_when_a_job_ends_early(evaluated, tmp_path, monkeypatch)
     monkeypatch.setattr(predicting, "_write_png", full)
     done = detectors("predict", evaluated, *images, "--out", tmp_path / "out", ok=False)
     assert done.returncode == 5
-    assert len((tmp_path / "out/scores.csv").read_text().splitlines()) == 1 + 2
+    assert len((tmp_path / "out/scores.csv").read_text().splitlines()) == 1 + 3
+
+
+def test_an_earlier_result_stays_until_there_is_another_and_images_are_not_painted_over(evaluated, tmp_path):
+    write(tmp_path / "in/a.png", picture(0))
+    detectors("predict", evaluated, tmp_path / "in", "--out", tmp_path / "out")
+    before = (tmp_path / "out/scores.csv").read_text()
+    (tmp_path / "none.png").write_bytes(b"")
+    assert detectors("predict", evaluated, tmp_path / "none.png", "--out", tmp_path / "out", ok=False).returncode == 3
+    assert (tmp_path / "out/scores.csv").read_text() == before
+    done = detectors("predict", evaluated, tmp_path / "in/a.png", "--out", tmp_path / "in", ok=False)
+    assert (done.returncode, "holds the images themselves" in done.stderr) == (2, True)
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.png"]
+
+
+def test_export_of_scores_that_are_no_numbers_is_an_integrity_error(trained, tmp_path):
+    pytest.importorskip("onnxruntime")
+    run = shutil.copytree(trained[0], tmp_path / "run")
+    tensors, state = load_tensors(run / "model.safetensors")
+    save_tensors(
+        run / "model.safetensors", {name: 1e38 * value if "weight" in name else value for name, value in tensors.items()}, state
+    )
+    done = detectors("export", run, "--out", tmp_path / "model.onnx", ok=False)
+    assert (done.returncode, "no finite number" in done.stderr) == (4, True)
+    assert not (tmp_path / "model.onnx").exists()

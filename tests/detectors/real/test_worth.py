@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.support.builders import picture, write
 from tests.support.commands import COMMAND, environment, synthgen
 
 torch = pytest.importorskip("torch")
@@ -138,6 +139,12 @@ def test_measuring_twice_gives_the_same(demo):
     again = measure_worth(demo / "shards", demo / "real", options, CPU)
     assert first.rows == again.rows
     assert first.facts["normal test images"].startswith("kept from")
+
+
+def test_images_in_a_folder_that_is_called_ok_are_normal(tmp_path):
+    for name in ("OK", "NG"):
+        write(tmp_path / name / "a.png", picture(1))
+    assert read_real(tmp_path, (32, 32)).kinds == ["NG", "good"]
 
 
 def test_real_defects_in_mvtec_layout_are_the_same(demo, tmp_path):

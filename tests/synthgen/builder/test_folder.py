@@ -6,7 +6,17 @@ from tests.support.commands import build_arguments, build_normals, synthgen
 
 
 @pytest.mark.parametrize(
-    "name", [".tmp-mine", ".lock", ".lock-mine", ".progress-mine", ".tmp-config.json-of-mine", ".lock-0-mine"]
+    "name",
+    [
+        ".tmp-mine",
+        ".lock",
+        ".lock-mine",
+        ".progress-mine",
+        ".tmp-config.json-of-mine",
+        ".lock-0-mine",
+        ".lock-0-1",
+        ".lock-claim",
+    ],
 )
 def test_hidden_files_of_others_are_not_swept_away(tmp_path, name):
     """Alone in the folder they make it somebody's; put into a build's folder later, they stay as they are."""
@@ -24,3 +34,27 @@ def test_hidden_files_of_others_are_not_swept_away(tmp_path, name):
     again = synthgen(*build_arguments(root, out, "--types", "spot", "--max-rejected", 1, "-j", 1))
     assert again.returncode == 0, again.stderr
     assert (out / name).read_text() == "hard work"
+
+
+@pytest.mark.parametrize("name", [".lock-0-1", ".lock-claim"])
+def test_folders_that_are_called_like_locks_stay(tmp_path, name):
+    root, out = build_normals(tmp_path / "root", per_category=1), tmp_path / "out"
+    (out / name).mkdir(parents=True)
+    done = synthgen(*build_arguments(root, out))
+    assert (done.returncode, name in done.stderr) == (2, True)
+    (out / name).rmdir()
+    build = build_arguments(root, out, "--types", "spot", "--max-rejected", 1, "-j", 1)
+    assert synthgen(*build).returncode == 0
+    (out / name).mkdir()
+    next(out.glob("*.h5")).unlink()
+    assert synthgen(*build).returncode == 0
+    assert (out / name).is_dir()
+
+
+def test_a_lock_that_leads_out_of_the_folder_is_refused(tmp_path):
+    root, out = build_normals(tmp_path / "root", per_category=1), tmp_path / "out"
+    out.mkdir()
+    (out / ".lock").symlink_to(tmp_path / "elsewhere")
+    done = synthgen(*build_arguments(root, out))
+    assert (done.returncode, ".lock: is not a file of ours" in done.stderr) == (2, True)
+    assert not (tmp_path / "elsewhere").exists()

@@ -163,19 +163,26 @@ def test_known_layouts_are_named_to_those_who_ask_for_another(tmp_path, build, d
         assert f"--dataset {dataset}" in problem("mvtec", tmp_path)
 
 
-@pytest.mark.parametrize("wrong", ["bad", "NG", "defect", "anomaly", "abnormal", "test", "ground_truth", "Mask", "masks"])
+WRONG = ["bad", "NG", "defect", "anomaly", "abnormal", "test", "ground_truth", "Mask", "masks", "fail", "n-ok", "KO", "scratch"]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_nothing_is_painted_on_what_is_not_normal(tmp_path, wrong):
     for name in ("good", wrong):
         builders.build_folder(tmp_path / "cap" / name, 2)
     said = problem("folder", tmp_path / "cap")
     assert wrong in said
     assert f"--root {str(tmp_path / 'cap/good')!r}" in said
-    assert list(used(datasets.scan("folder", tmp_path / "cap", ["good"]))) == ["good"]
-    assert list(used(datasets.scan("folder", tmp_path / "cap", [wrong]))) == [wrong]
-    builders.build_folder(tmp_path / "cap/nut", 2)
-    builders.build_folder(tmp_path / "cap/bolt", 2)
-    shutil.rmtree(tmp_path / "cap/good")
+    for name in ("good", wrong):
+        assert list(used(datasets.scan("folder", tmp_path / "cap", [name]))) == [name]
+
+
+def test_folders_that_are_called_like_masks_are_not_painted_on(tmp_path):
+    for name in ("bolt", "nut", "masks"):
+        builders.build_folder(tmp_path / "cap" / name, 2)
     assert "--categories bolt,nut" in problem("folder", tmp_path / "cap")
     for name in ("nut", "bolt"):
         shutil.rmtree(tmp_path / "cap" / name)
-    assert wrong in problem("folder", tmp_path / "cap")
+    assert "masks" in problem("folder", tmp_path / "cap")
+    builders.build_folder(tmp_path / "ground_truth/scratch", 2)
+    assert "ground_truth" in problem("folder", tmp_path / "ground_truth")

@@ -1,6 +1,7 @@
 """Exports: each is read back with the other tool's own loader, and gives the same images and masks."""
 
 import json
+import shutil
 import tarfile
 import warnings
 from dataclasses import replace
@@ -17,8 +18,10 @@ from synthgen.export.instances import instances, polygons, run_lengths
 from synthgen.export.selection import choose
 from synthgen.export.yolo import line_of
 from synthgen.files import unique_names
-from synthgen.shards import ShardDataset
+from synthgen.shards import ShardDataset, schema
+from tests.support.builders import snapshot
 from tests.support.commands import build_arguments, build_normals, synthgen, tree
+from tests.support.shard_samples import make_header, make_set, write_shard
 
 FORMATS = ("mvtec", "coco", "yolo", "webdataset", "parquet", "numpy")
 
@@ -288,4 +291,34 @@ def test_folders_keep_to_the_folder_whatever_a_category_is_called(built, tmp_pat
     assert [mvtec._folder(name) for name in ("metal nut", "..", "a/../b", "c:", "", " .x. ")] == [
         "metal nut", "_", "a_.._b", "c_", "_", "x",
     ]  # fmt: skip
-    assert mvtec._kind("good") == "good_"
+    assert [mvtec._kind(name) for name in ("good", ".good", "OK", "dent")] == ["good_", "good_", "OK_", "dent"]
+
+
+def test_names_that_lead_out_of_a_folder_are_made_safe(tmp_path, monkeypatch):
+    """Should such a shard ever be read, what is exported stays in its folder."""
+    monkeypatch.setattr(schema, "_check_name", lambda name: None)
+    change = {"dataset": "set", "category": "../evil", "types": ("/abs", "Good")}
+    normals, samples = make_set((40, 40), 2, ("local", "local", "local", "local"))
+    normals = [replace(normal, category="../evil") for normal in normals]
+    kinds = [replace(s.spec, category="../evil", type=change["types"][k % 2]) for k, s in enumerate(samples)]
+    samples = [replace(sample, spec=spec) for sample, spec in zip(samples, kinds, strict=True)]
+    (tmp_path / "set").mkdir()
+    write_shard(tmp_path / "set/a.h5", normals, samples, header=replace(make_header((40, 40)), **change))
+    before = snapshot(tmp_path)
+    for to in FORMATS:
+        export(choose(tmp_path / "set", shares=(0.5, 0.5) if to == "mvtec" else ()), to, tmp_path / "out" / to)
+    outside = {name: entry for name, entry in snapshot(tmp_path).items() if not str(name).startswith("out")}
+    assert outside == {name: entry for name, entry in before.items() if not str(name).startswith("out")}
+    folders = {path.name for path in (tmp_path / "out/mvtec").glob("*/test/*")}
+    assert folders == {"good", "_abs", "Good_"}
+
+
+def test_categories_that_differ_in_case_alone_have_folders_of_their_own(tmp_path):
+    for name in ("Cap", "cap"):
+        build_normals(tmp_path / "normals" / name, per_category=2)
+    root = tmp_path / "root"
+    for name in ("Cap", "cap"):
+        shutil.copytree(next((tmp_path / "normals" / name).iterdir()), root / name)
+    assert synthgen(*build_arguments(root, tmp_path / "set", "--max-rejected", 1, "-j", 1)).returncode == 0
+    exported(tmp_path / "set", "mvtec", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"Cap", "cap-2"}

@@ -265,7 +265,7 @@ def test_verify_limits_memory(shard):
     assert "crashed" in finding.problem
 
 
-@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "..", "a/b", "a\\b"])
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "..", "a/b"])
 @pytest.mark.parametrize("place", ["dataset", "category", "types"])
 def test_names_that_lead_out_of_a_folder_are_refused_by_every_verb(place, name, tmp_path, monkeypatch):
     normals, samples = make_set((40, 40), 1, ("local",))
