@@ -159,7 +159,7 @@ class _Look:
         types = self._recipe.types
         weights = {name: type_recipe.weight for name, type_recipe in types.items() if isinstance(type_recipe.weight, float)}
         if len(weights) < len(types):
-            known = self._recipe.datasets[self._dataset].mixtures.get(self._category.name, self._info.mixture)
+            known = self._recipe.known_mixture(self._dataset, self._category.name)
             traits = traits_of(self._surfaces(method), method.name != "none")
             suited = mixture(traits, self._recipe.known_material(self._dataset, self._category.name), known)
             weights = {name: weights.get(name, suited.get(name, 0.0)) for name in types}

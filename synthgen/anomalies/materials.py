@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synthgen.painting.surface import UNKNOWN
+
 Colour = tuple[float, float, float]
 
 
@@ -68,6 +70,7 @@ MATERIAL_MODES: Mapping[str, Mapping[str, float]] = {
     "plastic": {"stain": 0.6, "pitting": 0.15, "bleach": 0.25},
     "food": {"mould": 0.4, "stain": 0.35, "bleach": 0.25},
     "stone": {"stain": 0.5, "pitting": 0.35, "tarnish": 0.15},
+    UNKNOWN: {"stain": 0.3, "pitting": 0.25, "rust": 0.2, "tarnish": 0.15, "bleach": 0.1},
 }
 """Material -> kinds of corrosion and how often each is drawn."""
 

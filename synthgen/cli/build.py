@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from synthgen.builder import BuildResult
+    from synthgen.datasets import DatasetScan
     from synthgen.plan import Plan
 
 _SHOWN_WARNINGS = 5
@@ -135,9 +136,24 @@ def _tell_scans(messages: "Console", planned: "Plan") -> None:
         if refines is not None and (unseen := refines.unseen(types)):
             messages.print(f"refinement: its networks have never learned {', '.join(unseen)}", markup=False)
         surfaces = planned.recipe.types.keys() & SURFACE_TYPES.keys()
-        if scan.dataset == "folder" and planned.recipe.datasets["folder"].material is None and surfaces:
-            default = planned.recipe.material("folder", "")
-            messages.print(f"material: {default}, since nothing else was said; --material tells what corrosion looks like")
+        unknown = [c.name for c in scan.categories if planned.recipe.known_material(scan.dataset, c.name) is None]
+        if unknown and surfaces:
+            messages.print(
+                f"material of {', '.join(unknown)}: unknown; --material tells what corrosion looks like", markup=False
+            )
+        if known := _known_mixtures(planned, scan):
+            messages.print(
+                f"mixture of {', '.join(known)}: mostly by the published names of the test defects; --mixture surface leaves "
+                "them out",
+                markup=False,
+            )
+
+
+def _known_mixtures(planned: "Plan", scan: "DatasetScan") -> list[str]:
+    """Categories of which the manifest's weights were used."""
+    own, mixed = planned.recipe.datasets[scan.dataset].mixtures, planned.decisions.mixtures
+    names = [category.name for category in scan.categories if (scan.dataset, category.name) in mixed]
+    return [name for name in names if name not in own and planned.recipe.known_mixture(scan.dataset, name)]
 
 
 def _tell_result(messages: "Console", result: "BuildResult") -> None:

@@ -135,7 +135,9 @@ class PlanRequest:
         tuple[Path, ...],
         typer.Option(
             "--mixture",
-            help="worth.json of `synthgen worth`: what --types auto should know of a category; one for each.",
+            metavar="FILE|surface",
+            help="worth.json of `synthgen worth`: what --types auto should know of a category; one for each. Or surface: "
+            "by the surface alone, without what manifests know from the published names of test defects.",
             rich_help_panel=_WHAT,
         ),
     ] = ()

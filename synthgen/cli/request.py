@@ -36,6 +36,7 @@ _PLAIN = (
 """Options that are fields of a recipe, by the same name."""
 _FOR_ALL = ("per_image", "style", "strength")
 """Those that a recipe may also have for a single dataset or type: an option holds for all of them."""
+_SURFACE = Path("surface")  # in place of a file, for --mixture
 _OF_ONE_DATASET = ("categories", "material", "bit_depth", "mixtures")
 _EXPECTED_SETTING = "TYPE.FIELD=VALUE, such as crack.contrast_range=10,40"
 
@@ -113,13 +114,14 @@ def _of_dataset(request: PlanRequest) -> dict[str, Any]:
         "categories": names_of(request.categories),
         "material": request.material,
         "bit_depth": request.bit_depth,
-        "mixtures": read_mixtures(request.mixtures) or None,
+        "mixtures": read_mixtures([path for path in request.mixtures if path != _SURFACE]) or None,
     }
     name = request.dataset
     if name == "folder" and request.root is not None:
         name = request.root.resolve().name  # one's own folders go by their names
     given = {key: value for key, value in dataset.items() if value is not None}
-    return {"name": name or request.dataset, "datasets": {request.dataset: given}}
+    mixture = {"mixture": "surface"} if _SURFACE in request.mixtures else {}
+    return {"name": name or request.dataset, "datasets": {request.dataset: given}} | mixture
 
 
 def _of_recipe(request: PlanRequest, name: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ _SMALLEST_MAIN_PART = 0.05  # of the foreground: in more pieces it is a pattern
 _SUREST_HOLE = 0.97
 _SMALLEST_THROUGH_HOLE = 0.003  # of the image
 _LEAST_SPREAD = 0.05  # of the ground's colours, 2.5 units of Lab
+_UNLIKE = np.array([0.6, 0.3, 0.3])  # 30 units of lightness, which no shadow takes away, or 15 of colour
 _SURE = (0.08, 0.92)  # probabilities of the ground and of the object that no edge overrules
 _SMALLEST_PART = 0.02  # of the largest part: smaller ones are dirt on the ground
 _SMALLEST_HOLE = 0.0005  # of the image
@@ -51,28 +52,51 @@ def find_object(pixels: Image) -> Found:
     likely = probability(pixels)
     if doubt := _doubt(likely, _SURE_IMAGE):
         return Found(np.ones(pixels.shape[:2], np.uint8), doubt)
-    likely = _see_through(likely, pixels)
+    likely = _tidied(_see_through(likely, pixels))
     large = cv2.resize(likely, (pixels.shape[1], pixels.shape[0]), interpolation=cv2.INTER_CUBIC)
-    moved = follow_edge(_tidied(np.asarray(large > 0.5, np.uint8)), pixels)
+    moved = follow_edge(np.asarray(large > 0.5, np.uint8), pixels)
     # colours within the object, and on the ground, may pull the outline astray
-    mask = _tidied(np.asarray((moved > 0) & (large > _SURE[0]) | (large > _SURE[1]), np.uint8))
+    mask = np.asarray((moved > 0) & (large > _SURE[0]) | (large > _SURE[1]), np.uint8)
     return Found(mask, "" if mask.any() else "the object is too thin for this size")
 
 
 def _see_through(likely: NDArray[np.float32], pixels: Image) -> NDArray[np.float32]:
-    """Without the places in the object's middle that the network is not sure of, where one sees the ground through a hole."""
-    ground = likely < _SURE[0]
+    """The same where holes are concerned: through one, one sees the ground.
+
+    A place within the object that the network is not sure of, and that has the ground's colours, is a hole; one that it takes
+    for the ground, and that has quite other colours, is none.
+    """
+    ground = _reaches_border(likely < _SURE[0])
     if not ground.any():
         return likely
     lab = seen(np.asarray(cv2.resize(pixels, likely.shape[::-1], interpolation=cv2.INTER_AREA), np.uint8))
-    spread = np.maximum(lab[ground].std(0), _LEAST_SPREAD)
-    alike = (np.abs(lab - np.median(lab[ground], 0)) < 2 * spread).all(-1)
-    holes = cv2.morphologyEx(np.asarray(alike & (likely < _SUREST_HOLE), np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(holes | ground.astype(np.uint8), connectivity=8)
-    outside = np.unique(labels[ground])
-    is_hole = stats[:, cv2.CC_STAT_AREA] > _SMALLEST_THROUGH_HOLE * likely.size
-    is_hole[0] = is_hole[outside] = False
-    return np.where(is_hole[labels], np.float32(0), likely) if count > 1 else likely
+    away = np.abs(lab - np.median(lab[ground], 0))
+    alike = (away < 2 * np.maximum(lab[ground].std(0), _LEAST_SPREAD)).all(-1) & (likely < _SUREST_HOLE)
+    holes = cv2.morphologyEx(np.asarray(alike, np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8)) > 0
+    holes = _large(_within(holes | ground, ground), _SMALLEST_THROUGH_HOLE)
+    other = _within(likely < 0.5, _reaches_border(likely < 0.5))
+    count, labels = cv2.connectedComponents(np.asarray(other & ~holes, np.uint8), connectivity=4)
+    filled = [label for label in range(1, count) if (np.median(away[labels == label], 0) > _UNLIKE).any()]
+    return np.where(holes, np.float32(0), np.where(np.isin(labels, filled), np.float32(1), likely))
+
+
+def _reaches_border(where: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The connected parts that touch the image's border."""
+    _, labels = cv2.connectedComponents(np.asarray(where, np.uint8), connectivity=4)
+    touched = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    return where & np.isin(labels, touched)
+
+
+def _within(where: NDArray[np.bool_], outside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The connected parts that have nothing of `outside`."""
+    _, labels = cv2.connectedComponents(np.asarray(where, np.uint8), connectivity=8)
+    return np.asarray(where & ~np.isin(labels, np.unique(labels[outside])))
+
+
+def _large(where: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """The connected parts that are larger than a share of the image."""
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(np.asarray(where, np.uint8), connectivity=8)
+    return np.asarray(where & (stats[:, cv2.CC_STAT_AREA] > share * where.size)[labels])
 
 
 def _doubt(likely: NDArray[np.float32], surest: float) -> str:
@@ -95,18 +119,15 @@ def expected_overlap(likely: NDArray[np.float32]) -> float:
     return float(likely[inside].sum() / max(float(np.maximum(likely, inside).sum()), 1e-6))
 
 
-def _tidied(mask: Mask) -> Mask:
+def _tidied(likely: NDArray[np.float32]) -> NDArray[np.float32]:
     """Without specks beside the object, and without pinholes in it."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    if count > 1:
-        areas = stats[:, cv2.CC_STAT_AREA]
-        keep = areas >= _SMALLEST_PART * areas[1:].max()
-        keep[0] = False
-        mask = keep[labels].astype(np.uint8)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
-    fill = stats[:, cv2.CC_STAT_AREA] < _SMALLEST_HOLE * mask.size
-    fill[0] = False
-    return np.asarray(mask | fill[labels], np.uint8)
+    mask = np.asarray(likely > 0.5, np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    areas = stats[:, cv2.CC_STAT_AREA]
+    specks = (areas < _SMALLEST_PART * areas[1:].max(initial=0))[labels] & (mask > 0)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(1 - mask, connectivity=4)
+    pinholes = (stats[:, cv2.CC_STAT_AREA] < _SMALLEST_HOLE * mask.size)[labels] & (mask == 0)
+    return np.where(specks, np.float32(0), np.where(pinholes, np.float32(1), likely))
 
 
 def follow_edge(mask: Mask, pixels: Image) -> Mask:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from synthgen.samples import Box, Image, Mask
 
 MATERIALS = ("metal", "wood", "fabric", "plastic", "food", "stone")
+UNKNOWN = "any"
+"""The material of what nobody has said anything about."""
 _LAID = 0.3  # how much of a vote (0..1) the lay must have
 _LINE_LENGTH = 128  # of 512 pixels: what is longer and as straight is a line
 _EDGE = 3.0  # standard deviations of the texture: what stands out of the surface by more is no texture
@@ -21,7 +23,7 @@ class Surface:
     Attributes:
         pixels: (H, W, 3) uint8 RGB, never written to.
         foreground: (H, W) uint8 {0, 1}, where the object is; all ones if nothing is known.
-        material: one of `MATERIALS`.
+        material: one of `MATERIALS`, or `UNKNOWN`.
         edit_context: what edge edits work with, theirs alone to look into; None where none are wanted.
         scale: shorter side / 512: lengths are given in pixels of a 512-pixel image and multiplied by it.
     """

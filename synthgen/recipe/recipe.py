@@ -1,6 +1,7 @@
 """What is to be made: a recipe, from a YAML file or from the command line, checked before any work is done."""
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -10,7 +11,7 @@ from synthgen.anomalies.registry import AUTO, SURFACE_TYPES, TYPES, canonical_ty
 from synthgen.datasets import dataset_info
 from synthgen.errors import SynthgenError, UsageError, suggest
 from synthgen.foreground import check_mode
-from synthgen.painting.surface import MATERIALS
+from synthgen.painting.surface import MATERIALS, UNKNOWN
 from synthgen.refine.refiner import NONE, canonical_stage
 from synthgen.samples import Size
 
@@ -108,6 +109,8 @@ class Recipe(_Strict):
         foreground: `auto`, `object`, `sam` (whose checkpoint is no part of the recipe) or `none`.
         refine: `none`, `phase-field`, `npcf` or `npcf++`, for the surface types; the networks are no part of the recipe.
             `auto` goes as far as there are networks.
+        mixture: what `auto` goes by: `known`, what is known of a category (its dataset's manifest knows most public ones by
+            the published names of their test defects) and its surface; or `surface`, that alone.
         layout: of the shards, `delta` or `dense`.
         base_compression: `gzip` makes the shards smaller and slower to read.
         samples_per_shard: most samples of a shard.
@@ -128,6 +131,7 @@ class Recipe(_Strict):
     strength: Strength = "normal"
     foreground: str = "auto"
     refine: str = AUTO
+    mixture: Literal["known", "surface"] = "known"
     layout: Literal["delta", "dense"] = "delta"
     base_compression: Literal["none", "gzip"] = "none"
     samples_per_shard: Annotated[int, Field(ge=1, le=100_000)] = 1024
@@ -144,6 +148,8 @@ class Recipe(_Strict):
         auto = any(type_recipe.weight == AUTO for type_recipe in self.types.values())
         if not auto and any(dataset.mixtures for dataset in self.datasets.values()):
             raise ValueError("mixtures: only `types: auto` asks what is known of a category; leave the types away")
+        if self.mixture == "surface" and any(dataset.mixtures for dataset in self.datasets.values()):
+            raise ValueError("mixture: `surface` goes by no weights, and there are some of your own; leave out one of them")
         return self
 
     @model_validator(mode="after")
@@ -260,8 +266,14 @@ class Recipe(_Strict):
         return self.datasets[dataset].material or (dataset_info(dataset).category(category).material if listed else None)
 
     def material(self, dataset: str, category: str) -> str:
-        """What a category is made of."""
-        return self.datasets[dataset].material or dataset_info(dataset).category(category).material
+        """What a category is made of; `any` where nobody knows."""
+        return self.known_material(dataset, category) or UNKNOWN
+
+    def known_mixture(self, dataset: str, category: str) -> Mapping[str, float]:
+        """Weights of surface types that are known of a category, by the user or by its dataset's manifest; empty for none."""
+        if self.mixture == "surface":
+            return {}
+        return self.datasets[dataset].mixtures.get(category) or dataset_info(dataset).category(category).mixture
 
     def resolved(self) -> dict[str, Any]:
         """All that decides the bytes of a build, with every default written out, as JSON types."""
@@ -270,6 +282,8 @@ class Recipe(_Strict):
             del dataset["normals"]  # a condition for building, not a part of what is built
             if not dataset["mixtures"]:
                 del dataset["mixtures"]  # a dataset without is what it was before there were any
+        if self.mixture == "known":
+            del whole["mixture"]  # likewise
         if self.refine in (NONE, AUTO):
             del whole["refine"]  # a dataset without is what it was before there was refinement
         whole["types"] = {

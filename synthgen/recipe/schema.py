@@ -96,6 +96,7 @@ _MEANINGS = {
     "strength": "subtle, normal or strong",
     "foreground": ", ".join(MODES),
     "refine": f"{', '.join(STAGES)}, or as far as there are networks",
+    "mixture": "known, or surface: by no published names of defects",
     "layout": "delta, or dense: a whole image per row",
     "base_compression": "none, or gzip: smaller, slower to read",
     "samples_per_shard": "at most",

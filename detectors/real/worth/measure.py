@@ -1,6 +1,7 @@
 """The measurement: which samples are compared, how often, and what comes out."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from detectors.data.backbones import load_backbone
 from detectors.real.defects import NORMAL, read_real
 from detectors.real.worth.head import GRID, LEVELS, SIDE, Features, anomaly_maps, embed, nearest_maps, shrink_mask, train_head
 from detectors.real.worth.scoring import Scores
+from synthgen.datasets import dataset_info, dataset_names
 from synthgen.errors import InputDataError, suggest
 from synthgen.samples import Image
 from synthgen.shards import ShardDataset
@@ -175,10 +177,25 @@ def measure_worth(
         "real images": f"{sum(kind != NORMAL for kind in test.kinds)} defects, {kinds.count(NORMAL)} normal",
         "normal test images": "kept from those of the shards" if held_out else "given",
         "normal images learned from": str(len(chosen)),
+        "mixture": _mixture_of(dataset, category),
         "backbone": f"{options.backbone}, weights {backbone.weights_sha256[:12]}",
         "training": f"{options.steps} steps, seeds {', '.join(map(str, options.seeds))}",
     }
     return Worth(tuple(rows), category, facts, options)
+
+
+def _mixture_of(dataset: ShardDataset, category: str) -> str:
+    """What the weights of the dataset's types go by, for people: a benchmark must not know the names of the test's defects."""
+    header = next(header for header in dataset.headers if header.category == category)
+    config = json.loads(header.config_json)
+    if not config.get("mixtures"):
+        return "none: each type was asked for by itself"
+    if config.get("mixture", "known") == "surface":
+        return "by the surface alone"
+    if config["datasets"][header.dataset].get("mixtures", {}).get(category):
+        return "mostly by weights of the user's (--mixture)"
+    known = header.dataset in dataset_names() and dataset_info(header.dataset).category(category).mixture
+    return "mostly by the published names of the test defects" if known else "by the surface alone"
 
 
 def suggested_weights(worth: Worth) -> dict[str, float]:

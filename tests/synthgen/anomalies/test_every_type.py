@@ -14,7 +14,7 @@ from synthgen.anomalies.materials import MATERIAL_MODES, MODES, draw_mode
 from synthgen.anomalies.registry import ALIASES, SURFACE_TYPES, canonical_type
 from synthgen.errors import UsageError
 from synthgen.painting.blending import SEEN, clip_box, drop_specks, finish, largest_change, odd_size, visible
-from synthgen.painting.surface import MATERIALS
+from synthgen.painting.surface import MATERIALS, UNKNOWN
 from tests.support.anomalies import drawn
 from tests.support.surfaces import FOREGROUNDS, SURFACES, stable, surface
 
@@ -187,7 +187,7 @@ def test_settings_refuse_what_cannot_be_drawn(wrong):
 
 
 def test_materials_name_kinds_of_corrosion_that_exist_and_draw_them_in_proportion():
-    assert set(MATERIAL_MODES) == set(MATERIALS)
+    assert set(MATERIAL_MODES) == {*MATERIALS, UNKNOWN}
     rng = np.random.default_rng(0)
     for material, weights in MATERIAL_MODES.items():
         assert set(weights) <= set(MODES)

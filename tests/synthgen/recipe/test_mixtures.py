@@ -19,7 +19,7 @@ from synthgen.recipe import make_recipe, recipe_from_resolved
 from synthgen.recipe.mixtures import Traits, mixture, traits_of
 from synthgen.shards import ShardDataset
 from synthgen.synthesis import SynthesisDataset
-from tests.support.builders import write
+from tests.support.builders import build_mvtec, write
 from tests.support.commands import synthgen
 
 PLAIN = Traits(is_object=False, is_gray=False, glossy=False, restless=False)
@@ -240,3 +240,24 @@ def test_a_measurement_that_cannot_be_used_is_an_error_that_says_so(tmp_path, ar
     ended = synthgen("plan", "--dataset", "demo", "--categories", "gear", *arguments, cwd=tmp_path)
     assert ended.returncode != 0
     assert said in ended.stderr
+
+
+def test_what_is_known_from_names_of_test_defects_is_said_and_can_be_left_out(tmp_path):
+    root = build_mvtec(tmp_path / "mvtec", categories=("bottle", "of my own"))
+    common = ("build", "--dataset", "mvtec", "--root", root, "--per-image", 1, "--size", 48, "--max-rejected", 1, "-j", 1)
+    told = synthgen(*common, "--out", tmp_path / "known").stderr
+    assert "mixture of bottle: mostly by the published names of the test defects; --mixture surface" in told
+    assert "material of of my own: unknown" in told
+    alone = synthgen(*common, "--mixture", "surface", "--out", tmp_path / "surface").stderr
+    assert "published names" not in alone
+    known, surface = (
+        json.loads((tmp_path / name / "config.json").read_text())["config"]["mixtures"] for name in ("known", "surface")
+    )
+    assert known["mvtec/bottle"] != surface["mvtec/bottle"]
+    assert known["mvtec/of my own"] == surface["mvtec/of my own"]
+
+
+def test_the_surface_alone_goes_by_no_weights_of_ones_own():
+    with pytest.raises(UsageError, match="`surface` goes by no weights"):
+        make_recipe({"datasets": {"demo": {"mixtures": {"gear": {"dent": 1}}}}, "mixture": "surface"})
+    assert "mixture" not in make_recipe({"datasets": {"demo": {}}}).resolved()
