@@ -11,6 +11,7 @@ NEEDED = (
     "synthgen/py.typed",
     "synthgen/_manifests/datasets/mvtec.yaml",
     "synthgen/cli/__init__.py",
+    "synthgen/foreground/network.onnx",
     *(f"synthgen/report/gallery/page.{kind}" for kind in ("html", "css", "js")),
     "detectors/__init__.py",
 )
