@@ -31,7 +31,8 @@ CONFIG, LOG = "config.json", "log.jsonl"
 CHECKPOINT, MODEL = "checkpoint.safetensors", "model.safetensors"
 WAY_OUT = "Remove the folder, and train again."
 """What to do about a run's file that is damaged."""
-_SEAL = "sha256"
+_SEALED = "sealed"
+"""The one entry of a file's metadata (several have no order that is sure): seal and state. Before there were seals: `state`."""
 _MAY_CHANGE = ("weights", "device", "root", "shards", "versions")  # where things lie, not what they are
 
 
@@ -152,7 +153,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, 
         with whole_file(path) as temporary:
             temporary.touch()  # with the permissions that the user's files have; safetensors gives its own to nobody else
             mode = temporary.stat().st_mode
-            save_file(plain, temporary, metadata={"state": text, _SEAL: _sealed(plain, text)})
+            save_file(plain, temporary, metadata={_SEALED: f"{_seal(plain, text)} {text}"})
             temporary.chmod(mode)
     except SafetensorError as error:
         raise StorageError(f"{path}: cannot be written: {error}.") from error
@@ -170,19 +171,21 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dictionary
-        state = json.loads(metadata["state"])
+        is_sealed = set(metadata) == {_SEALED}
+        seal, _, text = metadata[_SEALED].partition(" ") if is_sealed else ("", "", metadata["state"])
+        state = json.loads(text)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise IntegrityError(f"{path}: damaged ({error}). Remove it, and train again.") from error
-    if set(metadata) == {"state"}:
+    if not is_sealed and set(metadata) == {"state"}:
         warnings.warn(
             f"{path}: was written before files were sealed: damage in it would go unnoticed.", RuntimeWarning, stacklevel=2
         )
-    elif set(metadata) != {"state", _SEAL} or metadata[_SEAL] != _sealed(tensors, metadata["state"]):
+    elif seal != _seal(tensors, text):
         raise IntegrityError(f"{path}: damaged: its content does not match its SHA-256. Remove it, and train again.")
     return tensors, state
 
 
-def _sealed(tensors: Mapping[str, Tensor], text: str) -> str:
+def _seal(tensors: Mapping[str, Tensor], text: str) -> str:
     """Hexadecimal SHA-256 of contiguous tensors on the CPU, their names, types and shapes, and a text."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):

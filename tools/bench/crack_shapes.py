@@ -174,7 +174,8 @@ class SkeletonGraph:
         links = [(number[a], number[b], np.full(len(a[0]), d)) for a, b, d in _links(skeleton)]
         rows, columns, self._distances = (np.concatenate(part) for part in zip(*links, strict=True))
         n = len(self._points)
-        self._matrix = coo_array((self._distances, (rows, columns)), shape=(n, n)).tocsr()
+        places = (rows.astype(np.int32), columns.astype(np.int32))  # as SciPy's graphs want them
+        self._matrix = coo_array((self._distances, places), shape=(n, n)).tocsr()
 
     def length(self) -> float:
         """Length of all links; 0.948 is Kulpa's correction, without which a staircase is on average 5 % too long."""
