@@ -121,9 +121,9 @@ def predict(
                     _draw(run, file, predictions[-1], anomaly_map, out)
                 except InputDataError as error:  # it was there a moment ago
                     problems.append(str(error))
-    write_text(
-        out / "scores.json", json.dumps([asdict(prediction) for prediction in predictions], indent=1, ensure_ascii=False) + "\n"
-    )
+    if predictions:  # else nothing of an earlier run was touched
+        rows = [asdict(prediction) for prediction in predictions]
+        write_text(out / "scores.json", json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
     return predictions, problems
 
 

@@ -194,6 +194,8 @@ def view(
 
     _check_picture(out)
     if foreground:
+        if steps or compare or by or types:
+            raise UsageError("--foreground shows normal images: leave --types, --steps, --compare and --by away.")
         wanted = Wanted(tuple(names_of(categories) or ()), n, masks=foreground_masks, sam_checkpoint=edges.sam_checkpoint)
         typer.echo(str(write_outlines(folder, out, wanted, per_row)))
         return

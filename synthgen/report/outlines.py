@@ -46,14 +46,13 @@ class Wanted:
     Attributes:
         categories: names; empty for all.
         per_category: images of each.
-        mode: as `--foreground` of a build, where nothing is built yet.
         masks: folder of the user's masks; None for none.
-        sam_checkpoint: SAM's weights; None looks into `$SYNTHGEN_SAM` where they are asked for.
+        sam_checkpoint: SAM's weights. Of images of which nothing is built yet, it draws the outlines then; a set that was
+            made with it needs the same, and None looks into `$SYNTHGEN_SAM`.
     """
 
     categories: tuple[str, ...] = ()
     per_category: int = 4
-    mode: str = "auto"
     masks: Path | None = None
     sam_checkpoint: Path | None = None
 
@@ -132,7 +131,8 @@ def _of_images(folder: Path, wanted: Wanted) -> Iterator[Outlined]:
     """What a build would decide."""
     name = recognise(folder) or "folder"
     categories = list(wanted.categories) or None
-    recipe = make_recipe({"datasets": {name: {"categories": categories}}, "types": {"crack": {}}, "foreground": wanted.mode})
+    mode = "auto" if wanted.sam_checkpoint is None else "sam"
+    recipe = make_recipe({"datasets": {name: {"categories": categories}}, "types": {"crack": {}}, "foreground": mode})
     decisions = decide(recipe, {name: folder}, foreground_masks=wanted.masks, sam_checkpoint=wanted.sam_checkpoint)
     for scan in decisions.scans:
         for category in scan.categories:

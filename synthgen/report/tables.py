@@ -10,6 +10,7 @@ from synthgen.anomalies.materials import MATERIAL_MODES
 from synthgen.anomalies.registry import ALIASES, TYPES
 from synthgen.datasets import DatasetScan, dataset_info, dataset_names
 from synthgen.manifests import manifest_dir
+from synthgen.painting.surface import UNKNOWN
 from synthgen.plan import Plan
 from synthgen.recipe import recipe_names
 
@@ -121,7 +122,13 @@ def materials_table() -> Table:
     """The materials, with the kinds of corrosion they show."""
     table = _table("materials", [("name", ""), ("corrosion shows as", "")])
     for name, modes in MATERIAL_MODES.items():
-        _row(table, (name, ", ".join(f"{mode} {share:.0%}" for mode, share in modes.items())))
+        _row(
+            table,
+            (
+                "(where nobody says)" if name == UNKNOWN else name,
+                ", ".join(f"{mode} {share:.0%}" for mode, share in modes.items()),
+            ),
+        )
     return table
 
 

@@ -19,7 +19,7 @@ from synthgen.errors import IntegrityError, StorageError
 from synthgen.runs.devices import Compute
 from synthgen.runs.folder import load_tensors, save_tensors
 from tests.detectors.commands import SMALL, detectors
-from tests.support.builders import build_loco, picture, write
+from tests.support.builders import build_loco, picture, snapshot, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -248,10 +248,10 @@ def test_scores_are_kept_when_a_job_ends_early(evaluated, tmp_path, monkeypatch)
 def test_an_earlier_result_stays_until_there_is_another_and_images_are_not_painted_over(evaluated, tmp_path):
     write(tmp_path / "in/a.png", picture(0))
     detectors("predict", evaluated, tmp_path / "in", "--out", tmp_path / "out")
-    before = (tmp_path / "out/scores.csv").read_text()
+    before = snapshot(tmp_path / "out")
     (tmp_path / "none.png").write_bytes(b"")
     assert detectors("predict", evaluated, tmp_path / "none.png", "--out", tmp_path / "out", ok=False).returncode == 3
-    assert (tmp_path / "out/scores.csv").read_text() == before
+    assert snapshot(tmp_path / "out") == before
     done = detectors("predict", evaluated, tmp_path / "in/a.png", "--out", tmp_path / "in", ok=False)
     assert (done.returncode, "holds the images themselves" in done.stderr) == (2, True)
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.png"]

@@ -287,7 +287,7 @@ def test_names_become_safe_unique_and_short():
     assert len({name.casefold() for name in found}) == len(names)
 
 
-def test_folders_keep_to_the_folder_whatever_a_category_is_called(built, tmp_path):
+def test_folders_keep_to_the_folder_whatever_a_category_is_called():
     assert [mvtec._folder(name) for name in ("metal nut", "..", "a/../b", "c:", "", " .x. ")] == [
         "metal nut", "_", "a_.._b", "c_", "_", "x",
     ]  # fmt: skip

@@ -50,3 +50,23 @@ def test_masks_of_ones_own_are_shown(good, tmp_path):
     assert synthgen(*view, "--foreground-masks", tmp_path / "masks").returncode == 0
     done = synthgen(*view, "--foreground-masks", tmp_path / "masks", "--categories", "pat")
     assert (done.returncode, "Did you mean 'part'" in done.stderr) == (3, True)
+
+
+def test_what_would_be_found_is_shown_before_anything_is_built(good, tmp_path):
+    for number in range(3):
+        write(tmp_path / "masks/part" / f"{number}.png", disc(96, 96, 30) * 255)
+    view = ("view", good, "--foreground", "--categories", "part", "-n", 1, "--per-row", 1)
+    sheets = []
+    for name, more in (("found", ()), ("masks", ("--foreground-masks", tmp_path / "masks"))):
+        assert synthgen(*view, *more, "-o", tmp_path / f"{name}.png").returncode == 0
+        sheets.append(cv2.imread(str(tmp_path / f"{name}.png")))
+    assert sheets[0].shape == sheets[1].shape
+    assert (sheets[0] != sheets[1]).any()
+    done = synthgen(*view, "--sam-checkpoint", tmp_path / "none.pth", "-o", tmp_path / "sam.png")
+    assert (done.returncode, "none.pth" in done.stderr) == (2, True)
+
+
+def test_options_of_other_sheets_are_refused(good, tmp_path):
+    for other in (("--types", "spot"), ("--steps",), ("--compare", good)):
+        done = synthgen("view", good, "--foreground", *other, "-o", tmp_path / "sheet.png")
+        assert (done.returncode, "leave --types" in done.stderr) == (2, True)
