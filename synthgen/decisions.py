@@ -6,18 +6,20 @@ The result is data. A plan follows from it without another look at anything.
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from synthgen.anomalies.registry import TYPES
 from synthgen.datasets import CategoryScan, DatasetScan, NormalSource, dataset_info, read_normal, scan
+from synthgen.datasets.listing import printable
 from synthgen.edges.pipeline import EdgeAssets, edge_pipeline
 from synthgen.errors import InputDataError, UsageError, suggest
+from synthgen.exemplars.source import OPTION, ExemplarSource, exemplar_source, folder_of
 from synthgen.foreground import Choice, Method, choose_method, find_foreground
 from synthgen.foreground.sam import Checkpoint, read_checkpoint
 from synthgen.painting.surface import Surface
 from synthgen.recipe import Recipe
-from synthgen.recipe.mixtures import mixture, traits_of
+from synthgen.recipe.mixtures import mixture, traits_of, with_copies
 from synthgen.refine.refiner import AUTO, NO_NETWORKS, NONE, NPCF, NPCFPP, STAGES, RefinementTools, refiner
 from synthgen.samples import NormalImage
 
@@ -68,6 +70,8 @@ class Decisions:
         edges: what draws edge edits, or None where there are none.
         tools: the networks that refine samples, their files' digests taken.
         refinements: what refines the samples, by dataset; empty where nothing does.
+        exemplars: the real defects to copy, of the categories that have some.
+        told: what a person should know of them.
     """
 
     recipe: Recipe
@@ -77,6 +81,8 @@ class Decisions:
     edges: DecidedEdges | None
     tools: RefinementTools
     refinements: Mapping[str, DecidedRefinement]
+    exemplars: Mapping[Place, ExemplarSource] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
 
 
 def decide(
@@ -114,12 +120,19 @@ def decide(
     recipe, tools, refinements = _decide_refinement(recipe, scans, refinement)
     foregrounds: dict[Place, Choice] = {}
     mixtures: dict[Place, tuple[tuple[str, float], ...]] = {}
+    exemplars: dict[Place, ExemplarSource] = {}
+    told: list[str] = []
     for dataset in scans:
         for category in dataset.categories:
             look = _Look(recipe, dataset.dataset, category, foreground_masks, sam)
             foregrounds[dataset.dataset, category.name] = choice = look.foreground()
+            folder = _real_folder(recipe.datasets[dataset.dataset].from_real, dataset, category)
+            if folder is not None and category.used:
+                exemplars[dataset.dataset, category.name], lines = look.exemplars(folder, choice.method)
+                told += lines
             if recipe.mixed and category.used:
-                mixtures[dataset.dataset, category.name] = look.mixture(choice.method)
+                count = len(exemplars[place].files) if (place := (dataset.dataset, category.name)) in exemplars else 0
+                mixtures[place] = look.mixture(choice.method, count)
     return Decisions(
         recipe=recipe,
         scans=scans,
@@ -128,7 +141,23 @@ def decide(
         edges=drawn,
         tools=tools,
         refinements=refinements,
+        exemplars=exemplars,
+        told=tuple(told),
     )
+
+
+def _real_folder(given: str | None, dataset: DatasetScan, category: CategoryScan) -> Path | None:
+    """Where the real defects of a category are; None where there are none. Raises an InputDataError where none has any."""
+    if given is None:
+        return None
+    alone = len(dataset.categories) == 1
+    if not any(folder_of(Path(given), each.name, alone) for each in dataset.categories):
+        names = ", ".join(each.name for each in dataset.categories[:5])
+        raise InputDataError(
+            f"{OPTION} {printable(given)}: of several categories each has its defects in a folder of its own name "
+            f"({names}), and there is none. Or choose one category by --categories."
+        )
+    return folder_of(Path(given), category.name, alone)
 
 
 class _Look:
@@ -154,14 +183,33 @@ class _Look:
         looks = self._masks is None and (mode == "object" or (mode == "auto" and hint != "whole"))
         return choose_method(mode, hint, self._masks, self._normals if looks else [], self._sam)
 
-    def mixture(self, method: Method) -> tuple[tuple[str, float], ...]:
-        """How often each type is made of the category; its images and what is known of it say where the recipe does not."""
+    def exemplars(self, folder: Path, method: Method) -> tuple[ExemplarSource, tuple[str, ...]]:
+        """The category's real defects, and what a person should know of them."""
+        return exemplar_source(
+            folder,
+            (self._dataset, self._category.name),
+            normals=self._surfaces(method),
+            normal_file=self._category.used[0].path,
+            method=method,
+            size=self._recipe.size,
+            bit_depth=self._recipe.datasets[self._dataset].bit_depth,
+        )
+
+    def mixture(self, method: Method, defects: int) -> tuple[tuple[str, float], ...]:
+        """How often each type is made of the category; its images and what is known of it say where the recipe does not.
+
+        Args:
+            method: how its foreground is found.
+            defects: how many real ones there are to copy.
+        """
         types = self._recipe.types
         weights = {name: type_recipe.weight for name, type_recipe in types.items() if isinstance(type_recipe.weight, float)}
         if len(weights) < len(types):
             known = self._recipe.known_mixture(self._dataset, self._category.name)
             traits = traits_of(self._surfaces(method), method.name != "none")
-            suited = mixture(traits, self._recipe.known_material(self._dataset, self._category.name), known)
+            suited = with_copies(
+                mixture(traits, self._recipe.known_material(self._dataset, self._category.name), known), defects
+            )
             weights = {name: weights.get(name, suited.get(name, 0.0)) for name in types}
         total = sum(weights.values())
         return tuple((name, weights[name] / total) for name in types if weights[name] > 0)

@@ -25,6 +25,7 @@ from synthgen.samples import SampleSpec
 from synthgen.shards.quality import QualityLimit
 
 _MOST_NORMALS_PER_SHARD = 64  # 50 MB of normal images at 512 pixels, and work for several workers in one category
+_OF_THE_USER = "Copied defects: that of your photographs of them"
 _LONGEST_NAME = 80  # characters of a category in a file name
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -148,11 +149,15 @@ class Plan:
 
     def licence(self, dataset: DatasetScan) -> str:
         """What the samples of a dataset may be used for."""
-        return f"{dataset.licence}. {self._edges_licence}" if self._edges_licence else dataset.licence
+        copied = _OF_THE_USER if any(name == dataset.dataset for name, _ in self.decisions.exemplars) else ""
+        return ". ".join(filter(None, (dataset.licence, self._edges_licence, copied)))
 
     def commercial_use(self, dataset: DatasetScan) -> bool | None:
         """Whether the samples of a dataset may be used commercially; None where that is the user's to know."""
-        return False if self._edges_licence else dataset_info(dataset.dataset).commercial_use
+        if self._edges_licence:
+            return False
+        known = dataset_info(dataset.dataset).commercial_use
+        return None if known and any(name == dataset.dataset for name, _ in self.decisions.exemplars) else known
 
     @property
     def _edges_licence(self) -> str:
@@ -190,6 +195,8 @@ class Plan:
             "materials": {"/".join(place): self.recipe.material(*place) for place in self._categories},
             "sources_sha256": {"/".join(place): _digest(category) for place, category in self._categories.items()},
         }
+        if decided.exemplars:
+            values["exemplars"] = {"/".join(place): source.identity for place, source in decided.exemplars.items()}
         if decided.edges is not None:
             values["edges"] = dict(decided.edges.identity)
         if decided.refinements:
@@ -246,7 +253,7 @@ def specs_of(recipe: Recipe, shard: PlannedShard, source: NormalSource) -> list[
             type=name,
             replica=replica,
             size=recipe.size,
-            generator=TYPES[name].generator + ("" if TYPES[name].edits_edges else shard.refined),
+            generator=TYPES[name].generator + (shard.refined if TYPES[name].refined else ""),
         )
         for name, replica in shard.allotment.of(source, recipe.seed)
         if (sample_id := _sample_id(source, name, replica)) not in shard.left_out

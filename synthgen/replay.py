@@ -13,6 +13,8 @@ from synthgen.datasets import scan
 from synthgen.edges.editing import Donors, EdgeScene
 from synthgen.edges.pipeline import CategoryEdges, EdgeAssets, EditContext, edge_pipeline, fit_mask
 from synthgen.errors import InputDataError, UsageError, suggest
+from synthgen.exemplars.exemplar import ExemplarSet
+from synthgen.exemplars.source import folder_of, recorded_source
 from synthgen.files import write_bytes
 from synthgen.foreground import Method, find_foreground
 from synthgen.foreground.sam import read_checkpoint
@@ -73,6 +75,7 @@ def replay_from_shards(
     edges: EdgeAssets | None = None,
     root: Path | None = None,
     refinement: RefinementTools | None = None,
+    from_real: Path | None = None,
 ) -> Replay:
     """Make a stored sample again.
 
@@ -84,6 +87,7 @@ def replay_from_shards(
         edges: what the sample's edge edit was made with, if it is one.
         root: the normal images' dataset, for an edge edit whose donors are not in the shards (made with a share).
         refinement: the networks that the dataset was refined with, if it was.
+        from_real: the real defects that the sample is copied from, if it is; a folder as for the build.
 
     Raises:
         InputDataError: there is no such sample.
@@ -96,7 +100,13 @@ def replay_from_shards(
     if stored.rejected.startswith("quarantined"):
         raise InputDataError(f"{sample_id}: was left out: {stored.rejected}. Making it again would kill this process too.")
     prepared = prepare_again(
-        dataset, stored, foreground_masks=foreground_masks, sam_checkpoint=sam_checkpoint, edges=edges, root=root
+        dataset,
+        stored,
+        foreground_masks=foreground_masks,
+        sam_checkpoint=sam_checkpoint,
+        edges=edges,
+        root=root,
+        from_real=from_real,
     )
     recipe = recipe_from_resolved(_config(dataset, stored))
     refines = _refiner(recipe, stored, refinement or NO_NETWORKS, _config(dataset, stored))
@@ -108,7 +118,7 @@ def replay_from_shards(
 
 def _refiner(recipe: Recipe, stored: Sample, tools: RefinementTools, config: dict[str, Any]) -> Refiner | None:
     """What refined the sample. Raises a UsageError if it is not what is given now."""
-    if recipe.refine == AUTO or TYPES[stored.spec.type].edits_edges:
+    if recipe.refine == AUTO or not TYPES[stored.spec.type].refined:
         return None
     then = config["refinement"][stored.spec.dataset]
     given = {"npcf": tools.npcf, "npcf++": tools.npcfpp}
@@ -139,18 +149,35 @@ def prepare_again(
     sam_checkpoint: Path | None = None,
     edges: EdgeAssets | None = None,
     root: Path | None = None,
+    from_real: Path | None = None,
 ) -> PreparedNormal:
     """The normal image of a stored sample with all that its types saw of it; see `replay_from_shards`."""
     config = _config(dataset, stored)
     place = f"{stored.spec.dataset}/{stored.spec.category}"
     normal = _normal(stored)
-    foreground = find_foreground(
-        normal, recorded_method(config["foreground_methods"][place], foreground_masks, sam_checkpoint)
-    ).mask
-    context = None
+    method = recorded_method(config["foreground_methods"][place], foreground_masks, sam_checkpoint)
+    foreground = find_foreground(normal, method).mask
+    context = exemplars = None
+    if TYPES[stored.spec.type].copies_real:
+        exemplars = _exemplars(stored, config, method, from_real)
     if TYPES[stored.spec.type].edits_edges:
         context = _edit_context(dataset, normal, foreground, config, edges, root)
-    return PreparedNormal(normal, Surface(normal.pixels, foreground, config["materials"][place], context), "")
+    return PreparedNormal(normal, Surface(normal.pixels, foreground, config["materials"][place], context, exemplars), "")
+
+
+def _exemplars(stored: Sample, config: dict[str, Any], method: Method, from_real: Path | None) -> ExemplarSet:
+    """The real defects that a sample is copied from. Raises a UsageError unless they are given, and as they were."""
+    spec = stored.spec
+    if from_real is None:
+        raise UsageError("--from-real is needed, as for the build: this sample is a copy of a real defect.")
+    alone = sum(place.startswith(f"{spec.dataset}/") for place in config["materials"]) == 1
+    folder = folder_of(from_real, spec.category, alone) or from_real
+    then = config["exemplars"][f"{spec.dataset}/{spec.category}"]
+    place, depth = (spec.dataset, spec.category), config["datasets"][spec.dataset]["bit_depth"]
+    source = recorded_source(folder, place, then, method=method, size=spec.size, bit_depth=depth)
+    if source.identity != then:
+        raise UsageError(f"--from-real {from_real}: not the real defects that the dataset was made with, or not all of them.")
+    return source.load()
 
 
 def surface_of_edit(dataset: ShardDataset, stored: Sample, edges: EdgeAssets | None, root: Path | None = None) -> Surface:

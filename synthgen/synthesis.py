@@ -16,6 +16,7 @@ from synthgen.anomalies.registry import TYPES
 from synthgen.datasets import NormalSource, read_normal
 from synthgen.edges.pipeline import CategoryEdges
 from synthgen.errors import SynthgenError, UsageError
+from synthgen.exemplars.source import ExemplarSource
 from synthgen.foreground import Method, find_foreground
 from synthgen.painting.blending import SEEN, largest_change
 from synthgen.painting.rendered import Rendered
@@ -51,18 +52,23 @@ class PreparedNormal:
 
 
 def prepare(
-    source: NormalSource, recipe: Recipe, method: Method, category_edges: CategoryEdges | None = None
+    source: NormalSource,
+    recipe: Recipe,
+    method: Method,
+    category_edges: CategoryEdges | None = None,
+    exemplars: ExemplarSource | None = None,
 ) -> PreparedNormal:
     """Read a normal image and find its foreground; with its category's edges, also its own edges and regions.
 
     Raises:
-        InputDataError: the image cannot be read.
+        InputDataError: the image cannot be read, or a photograph of a real defect.
     """
+    known = exemplars.load() if exemplars is not None else None
     normal = read_normal(source, recipe.size, recipe.datasets[source.dataset].bit_depth)
     normal.pixels.setflags(write=False)
     foreground = find_foreground(normal, method)
     context = category_edges.edit_context(normal, foreground.mask) if category_edges is not None else None
-    surface = Surface(normal.pixels, foreground.mask, recipe.material(source.dataset, source.category), context)
+    surface = Surface(normal.pixels, foreground.mask, recipe.material(source.dataset, source.category), context, known)
     warning = foreground.warning
     if normal.pixels.max() < _DARK:
         warning = f"{source.source}: nearly black; 16-bit files that use fewer bits need --bit-depth (12, say). {warning}"
@@ -192,7 +198,7 @@ def _rendered(
 ) -> list[Rendered]:
     """What a type makes of some parameters, refined."""
     rendered = kind.render(surfaces, params)
-    if refiner is None or kind.edits_edges:
+    if refiner is None or not kind.refined:
         return rendered
     return refiner.refine([surface.pixels for surface in surfaces], rendered)
 
@@ -378,7 +384,8 @@ class SynthesisDataset(Sequence[Sample]):
         if key not in self._prepared:
             method = self._plan.methods[source.dataset, source.category]
             category_edges = self._plan.category_edges(source.dataset, source.category)
-            self._prepared[key] = prepare(source, self._plan.recipe, method, category_edges)
+            exemplars = self._plan.decisions.exemplars.get((source.dataset, source.category))
+            self._prepared[key] = prepare(source, self._plan.recipe, method, category_edges, exemplars)
             if len(self._prepared) > self._keep:
                 self._prepared.popitem(last=False)
         self._prepared.move_to_end(key)

@@ -9,8 +9,9 @@ import numpy as np
 from detectors.inference.overlays import upscale
 from detectors.metrics import MetricError, au_spro_by_kind, auroc, read_defects_config
 from detectors.metrics.spro import Channel, DefectSettings
-from detectors.official_test import LabelledFile, image_size
+from detectors.official_test import LabelledFile
 from detectors.results import ScoredImage
+from synthgen.datasets.masks import image_size
 from synthgen.errors import InputDataError
 from synthgen.samples import Size
 

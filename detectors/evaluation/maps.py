@@ -7,8 +7,9 @@ import cv2
 
 from detectors.inference.loading import LoadedRun
 from detectors.inference.overlays import upscale
-from detectors.official_test import LabelledFile, image_size
+from detectors.official_test import LabelledFile
 from detectors.results import ScoredImage
+from synthgen.datasets.masks import image_size
 from synthgen.errors import InputDataError
 from synthgen.files import write_bytes
 

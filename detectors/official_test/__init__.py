@@ -5,7 +5,7 @@ Nothing here opens while a detector is being trained (`closed`), so no test imag
 
 from detectors.official_test.files import LabelledFile, open_test_split
 from detectors.official_test.guard import ClosedSplitError, closed
-from detectors.official_test.masks import image_size, read_mask
+from detectors.official_test.masks import read_mask
 from detectors.official_test.resizing import RULES, resize_mask
 
-__all__ = ["RULES", "ClosedSplitError", "LabelledFile", "closed", "image_size", "open_test_split", "read_mask", "resize_mask"]
+__all__ = ["RULES", "ClosedSplitError", "LabelledFile", "closed", "open_test_split", "read_mask", "resize_mask"]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from detectors.official_test.guard import check_open
-from detectors.official_test.pairing import pair_masks
 from synthgen.datasets import DatasetInfo, dataset_info, resolve_root
 from synthgen.datasets.listing import image_files, is_folder, printable, subfolders
+from synthgen.datasets.pairing import pair_masks
 from synthgen.datasets.roles import is_normal
 from synthgen.datasets.roots import wrong_layout
 from synthgen.errors import InputDataError, UsageError, suggest

@@ -89,6 +89,7 @@ class AnomalyType(Generic[SettingsT, ParamsT]):
             for what is large enough to be seen by its boundary.
         render_many: `render_one` for a batch, where that is faster.
         edits_edges: whether it needs the edges of a normal image and a generator, and judges its own changes.
+        copies_real: whether it needs real defects to copy.
     """
 
     name: str
@@ -103,11 +104,17 @@ class AnomalyType(Generic[SettingsT, ParamsT]):
     contrast_over_texture: float = 1.5
     render_many: Callable[[Sequence[Surface], Sequence[ParamsT]], list[Rendered]] | None = None
     edits_edges: bool = False
+    copies_real: bool = False
 
     @property
     def generator(self) -> str:
         """Name and version, as recorded with every sample: `"crack 1"`."""
         return f"{self.name} {self.version}"
+
+    @property
+    def refined(self) -> bool:
+        """Whether networks refine it: neither what a network drew nor what a camera saw."""
+        return not (self.edits_edges or self.copies_real)
 
     def configure(self, style: Style = "realistic", strength: Strength = "normal", **overrides: Any) -> SettingsT:
         """Settings of a style and strength, with single fields replaced.

@@ -15,6 +15,7 @@ from synthgen.anomalies.crack import CRACK
 from synthgen.anomalies.deformation import DEFORMATION
 from synthgen.anomalies.dent import DENT
 from synthgen.anomalies.logical import LOGICAL
+from synthgen.anomalies.real import REAL
 from synthgen.anomalies.scratch import SCRATCH
 from synthgen.anomalies.scuff import SCUFF
 from synthgen.anomalies.spot import SPOT
@@ -30,7 +31,7 @@ SURFACE_TYPES: dict[str, AnyAnomalyType] = {kind.name: kind for kind in _SURFACE
 """Those that need nothing but a normal image."""
 
 _EDGES: tuple[AnyAnomalyType, ...] = (LOGICAL, STRUCTURAL)
-_BUILT_IN = SURFACE_TYPES | {kind.name: kind for kind in _EDGES}
+_BUILT_IN = SURFACE_TYPES | {kind.name: kind for kind in (REAL, *_EDGES)}
 GROUP = "synthgen.anomalies"
 """The entry points that bring types."""
 
@@ -63,7 +64,8 @@ def plug_ins(known: Mapping[str, AnyAnomalyType]) -> dict[str, AnyAnomalyType]:
 
 
 TYPES: dict[str, AnyAnomalyType] = _BUILT_IN | plug_ins(_BUILT_IN)
-"""All: `logical` and `structural` edit edges, and need a trained generator; those of other packages come last."""
+"""All: `real` copies real defects, and needs some; `logical` and `structural` edit edges, and need a trained generator; those
+of other packages come last."""
 
 ALIASES = {"tps": "deformation", "fl": "crack", "pl": "corrosion", "pw": "deformation"}
 """Other names of the types: the warp's method, and the second version of the paper."""

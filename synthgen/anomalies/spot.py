@@ -18,7 +18,7 @@ from synthgen.painting.appearance import Coat, coated, draw_light, draw_tint, li
 from synthgen.painting.blending import clip_box
 from synthgen.painting.draws import angle, log_uniform, seed, uniform, weighted_choice
 from synthgen.painting.rendered import NOTHING, Rendered
-from synthgen.painting.shapes import coverage, ellipse_distance
+from synthgen.painting.shapes import blotch_noise, coverage, ellipse_distance
 from synthgen.painting.surface import Surface
 
 _VARIANTS = {"pit": 0.3, "blowhole": 0.25, "bump": 0.15, "speck": 0.3}
@@ -54,7 +54,8 @@ class SpotParams:
     """All that is random about a group of spots; lengths in pixels of the sample, angles in radians.
 
     `spots` are (y, x, radius, elongation, turn). `contrast` is signed: negative is darker. `edge` is the width of the rim
-    over the radius, `relief` the brightness of the lit side in gray levels, signed: negative for a hollow.
+    over the radius, `ragged` how far the outline wavers over it; `mottled` by how much of the contrast the inside varies.
+    `relief` is the brightness of the lit side in gray levels, signed: negative for a hollow.
     """
 
     style: str
@@ -65,6 +66,8 @@ class SpotParams:
     tint: tuple[float, float, float]
     keep: float
     edge: float
+    ragged: float
+    mottled: float
     relief: float
     light: float
     noise_seed: int
@@ -99,6 +102,8 @@ def draw(rng: np.random.Generator, surface: Surface, settings: SpotSettings) -> 
         tint=tint if variant == "speck" else (0.0, 0.0, 0.0),
         keep=uniform(rng, (0.0, 0.3)) if deep else uniform(rng, (0.1, 0.9)),
         edge=log_uniform(rng, (0.08, 0.35)) if deep else log_uniform(rng, (0.08, 0.9)),
+        ragged=log_uniform(rng, (0.03, 0.12) if deep else (0.04, 0.22)),
+        mottled=uniform(rng, (0.05, 0.35) if deep else (0.1, 0.6)),
         relief=round(relief if variant == "bump" else -relief if variant == "pit" else 0.0, 3),
         light=draw_light(rng, surface),
         noise_seed=seed(rng),
@@ -116,6 +121,7 @@ def render_one(surface: Surface, params: SpotParams) -> Rendered:
     if not box[2]:
         return NOTHING
     cover, height = np.zeros((2, y1 - y0, x1 - x0), np.float32)
+    noise = blotch_noise(np.random.default_rng(params.noise_seed), cover.shape, max(0.9 * params.spots[0][2], 3), 4)
     for (y, x, radius, elongation, turn), r in zip(params.spots, reach, strict=True):
         top, left, bottom, right = clip_box(y - r - y0, x - r - x0, y + r - y0, x + r - x0, cover.shape)
         if not bottom:
@@ -127,12 +133,14 @@ def render_one(surface: Surface, params: SpotParams) -> Rendered:
         around = np.arctan2(rows, np.arange(left, right, dtype=np.float32)[None, :] - np.float32(x - x0))
         for k, (size, phase) in enumerate(params.lobes, start=2):
             away = away * (1 + np.float32(size) * np.cos(k * around + np.float32(phase + turn)))
+        away = away + np.float32(params.ragged) * noise[window]
         edge = max(params.edge, 1.2 * surface.softness / radius)
         np.maximum(cover[window], coverage(1 - away, edge), out=cover[window])
         if params.relief:
             np.maximum(height[window], np.clip(1 - away * away / 1.3, 0, 1) ** 2 * np.float32(radius), out=height[window])
     light = None
-    change = np.float32(params.contrast) * (0.7 + 0.3 * cover)
+    # the same field turned round, so that the inside does not follow the outline
+    change = np.float32(params.contrast) * (0.7 + 0.3 * cover + np.float32(0.6 * params.mottled) * noise[::-1, ::-1])
     if params.relief:
         slope = lit(height, params.light)
         light = np.float32(params.relief) * slope / max(float(np.abs(slope).max()), 1e-6)
@@ -144,7 +152,7 @@ def render_one(surface: Surface, params: SpotParams) -> Rendered:
 
 SPOT = AnomalyType(
     name="spot",
-    version=3,
+    version=4,
     settings=SpotSettings,
     strengths=STRENGTHS,
     params=SpotParams,

@@ -271,6 +271,7 @@ class _Run:
             recipe=self._plan.recipe,
             method=self._plan.methods[shard.dataset, shard.category],
             category_edges=self._plan.category_edges(shard.dataset, shard.category),
+            exemplars=self._plan.decisions.exemplars.get((shard.dataset, shard.category)),
             refinement=self._plan.refinement,
             config_json=self._plan.config_json,
             licence=self._licences[shard.dataset],

@@ -20,6 +20,7 @@ from synthgen.builder.folder import ShardReport
 from synthgen.datasets import NormalSource
 from synthgen.edges.pipeline import CategoryEdges
 from synthgen.errors import InputDataError
+from synthgen.exemplars.source import ExemplarSource
 from synthgen.files import storage_error
 from synthgen.foreground import Method
 from synthgen.plan import PlannedShard, specs_of
@@ -45,6 +46,7 @@ class ShardTask:
         config_json, licence: what the shard says about itself.
         quarantined: samples to leave out, by id, and normal images, by `dataset/category/stem`, with the reason.
         category_edges: what its edge edits work with; None where there are none.
+        exemplars: the real defects of its category; None where there are none.
         refinement: the networks that refine its samples, where the recipe asks for them.
         careful: whether to make samples one by one, so that it is known which one kills the worker.
     """
@@ -57,6 +59,7 @@ class ShardTask:
     licence: str
     quarantined: Mapping[str, str]
     category_edges: CategoryEdges | None = None
+    exemplars: ExemplarSource | None = None
     refinement: RefinementTools = NO_NETWORKS
     careful: bool = False
 
@@ -203,7 +206,7 @@ class _Builder:
         self._note(name)
         if name in self._task.quarantined:
             raise InputDataError(f"{source.source}: {self._task.quarantined[name]}")
-        return prepare(source, self._task.recipe, self._task.method, self._category_edges)
+        return prepare(source, self._task.recipe, self._task.method, self._category_edges, self._task.exemplars)
 
     def _make(self, waiting: "list[_Waiting]") -> list[Sample]:
         """The samples; the untouched normal image for those that have killed workers before."""

@@ -105,6 +105,7 @@ def _run(planned: "Plan", folder: Path, work: BuildRequest) -> "BuildResult":
     part = None if work.shards is None else Part(*range_of(work.shards))
     messages = console()
     _tell_scans(messages, planned)
+    _tell_exemplars(messages, planned)
     try:
         total = sum(len(shard) for shard in (part.of(planned) if part else planned.shards))
         with progress_display(total) as advance:
@@ -141,12 +142,24 @@ def _tell_scans(messages: "Console", planned: "Plan") -> None:
             messages.print(
                 f"material of {', '.join(unknown)}: unknown; --material tells what corrosion looks like", markup=False
             )
+        for place, source in planned.decisions.exemplars.items():
+            if place[0] == scan.dataset:
+                still = ", on a product that lies still" if source.still else ""
+                messages.print(f"copies for {'/'.join(place)}: {source.sentence()}{still}", markup=False)
         if known := _known_mixtures(planned, scan):
             messages.print(
                 f"mixture of {', '.join(known)}: mostly by the published names of the test defects; --mixture surface leaves "
                 "them out",
                 markup=False,
             )
+
+
+def _tell_exemplars(messages: "Console", planned: "Plan") -> None:
+    """What a person should know of the real defects that are copied."""
+    for line in planned.decisions.told[:_SHOWN_WARNINGS]:
+        messages.print(f"real defects: {line}", markup=False)
+    if len(planned.decisions.told) > _SHOWN_WARNINGS:
+        messages.print(f"real defects: ... and {len(planned.decisions.told) - _SHOWN_WARNINGS} more like these.")
 
 
 def _known_mixtures(planned: "Plan", scan: "DatasetScan") -> list[str]:

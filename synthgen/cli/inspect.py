@@ -11,6 +11,7 @@ from synthgen.cli.options import (
     EdgeRequest,
     Folder,
     ForegroundMasks,
+    FromReal,
     Quality,
     RefinementRequest,
     Root,
@@ -97,6 +98,8 @@ def info(folder: Folder, json: Json = False) -> None:
     )
     for place, sentence in sorted(summary["foregrounds"].items()):
         out.print(f"foreground of {place}: {sentence}", markup=False)
+    for place, sentence in sorted(summary["exemplars"].items()):
+        out.print(f"copied for {place}: {sentence}", markup=False)
     if summary["refine"] not in ([], ["none"]):
         out.print(f"refined: {', '.join(summary['refine'])}")
     for minimum in summary["min_quality"]:
@@ -262,6 +265,7 @@ def replay(
     shards: Annotated[Path, typer.Option("--in", help="The dataset that holds it.")] = Path(),
     out: Annotated[Path | None, typer.Option(help="Folder for PNGs: image, mask and normal image.")] = None,
     foreground_masks: ForegroundMasks = None,
+    from_real: FromReal = None,
     device: Device = "auto",
     root: Root = None,
 ) -> None:
@@ -284,6 +288,7 @@ def replay(
         edges=edge_assets(edges, device),
         root=root,
         refinement=refinement_tools(refinement, device),
+        from_real=from_real,
     )
     if out is not None:
         save_pictures(out, result.sample)

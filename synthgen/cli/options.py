@@ -21,6 +21,15 @@ Root = Annotated[
 ForegroundMasks = Annotated[
     Path | None, typer.Option(help="Folder of your own masks, named like the images.", rich_help_panel=_SOURCE)
 ]
+FromReal = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Real defects to copy (type real): a folder for each kind, masks in ground_truth/KIND; or a category in MVTec "
+        "AD's layout. Of several categories, a folder for each.",
+        rich_help_panel=_SOURCE,
+    ),
+]
 Quality = Annotated[
     Path | None,
     typer.Option(
@@ -90,6 +99,7 @@ class PlanRequest:
         ),
     ] = None
     foreground_masks: ForegroundMasks = None
+    from_real: FromReal = None
     quality: Quality = None
     types: Annotated[
         str | None,

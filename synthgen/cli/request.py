@@ -37,7 +37,7 @@ _PLAIN = (
 _FOR_ALL = ("per_image", "style", "strength")
 """Those that a recipe may also have for a single dataset or type: an option holds for all of them."""
 _SURFACE = Path("surface")  # in place of a file, for --mixture
-_OF_ONE_DATASET = ("categories", "material", "bit_depth", "mixtures")
+_OF_ONE_DATASET = ("categories", "material", "bit_depth", "mixtures", "from_real")
 _EXPECTED_SETTING = "TYPE.FIELD=VALUE, such as crack.contrast_range=10,40"
 
 
@@ -99,6 +99,8 @@ def _values(request: PlanRequest) -> dict[str, Any]:
         known = values.pop("types", {})
         names = names_of(request.types) or []
         values["types"] = {name: None if name == AUTO else known.get(canonical_type(name)) for name in names}
+    if request.from_real is not None:
+        values["types"] = _with_copies(values.get("types"))
     if request.size is not None:
         values["size"] = size_of(request.size)
     if request.sample is not None:
@@ -108,6 +110,15 @@ def _values(request: PlanRequest) -> dict[str, Any]:
     return values
 
 
+def _with_copies(types: Any) -> Any:
+    """The types, with copies of real defects where they are a mixture or nobody named any."""
+    from synthgen.anomalies.real import REAL
+    from synthgen.anomalies.registry import AUTO
+
+    types = {AUTO: None} if types is None else types
+    return types | {REAL.name: types.get(REAL.name)} if AUTO in types else types
+
+
 def _of_dataset(request: PlanRequest) -> dict[str, Any]:
     """What `--dataset` and the options that hold for one dataset say."""
     dataset = {
@@ -115,6 +126,7 @@ def _of_dataset(request: PlanRequest) -> dict[str, Any]:
         "material": request.material,
         "bit_depth": request.bit_depth,
         "mixtures": read_mixtures([path for path in request.mixtures if path != _SURFACE]) or None,
+        "from_real": None if request.from_real is None else str(request.from_real),
     }
     name = request.dataset
     if name == "folder" and request.root is not None:
@@ -130,7 +142,8 @@ def _of_recipe(request: PlanRequest, name: str) -> dict[str, Any]:
 
     if any(getattr(request, option) for option in _OF_ONE_DATASET):
         raise UsageError(
-            "--categories, --material, --bit-depth and --mixture belong to --dataset; in a recipe they stand in the file."
+            "--categories, --material, --bit-depth, --mixture and --from-real belong to --dataset; in a recipe they "
+            "stand in the file."
         )
     values: dict[str, Any] = load_recipe(name).model_dump(exclude_unset=True, mode="json")
     if request.only is not None:
@@ -173,6 +186,7 @@ def _option_names(request: PlanRequest) -> dict[tuple[str, ...], str]:
     for name in ("categories", "material", "bit_depth"):
         names["datasets", request.dataset or "", name] = "--" + name.replace("_", "-")
     names["datasets", request.dataset or "", "mixtures"] = "--mixture"
+    names["datasets", request.dataset or "", "from_real"] = "--from-real"
     for place, _ in assignments("--set", request.settings, _EXPECTED_SETTING):
         kind, _, field = place.partition(".")
         names["types", canonical_type(kind), field] = f"--set {place}"

@@ -25,14 +25,23 @@ class Surface:
         foreground: (H, W) uint8 {0, 1}, where the object is; all ones if nothing is known.
         material: one of `MATERIALS`, or `UNKNOWN`.
         edit_context: what edge edits work with, theirs alone to look into; None where none are wanted.
+        exemplars: the real defects that `real` copies, its alone to look into; None where there are none.
         scale: shorter side / 512: lengths are given in pixels of a 512-pixel image and multiplied by it.
     """
 
-    def __init__(self, pixels: Image, foreground: Mask, material: str = "metal", edit_context: object = None) -> None:
+    def __init__(
+        self,
+        pixels: Image,
+        foreground: Mask,
+        material: str = "metal",
+        edit_context: object = None,
+        exemplars: object = None,
+    ) -> None:
         self.pixels = pixels
         self.foreground = foreground
         self.material = material
         self.edit_context = edit_context
+        self.exemplars = exemplars
         self.scale = min(pixels.shape[:2]) / 512
 
     @cached_property
@@ -74,6 +83,13 @@ class Surface:
         mean = np.asarray(cv2.blur(luma, (side, side)), np.float32)[every]
         square = np.asarray(cv2.blur(luma * luma, (side, side)), np.float32)[every]
         return np.asarray(np.sqrt(np.maximum(square - mean**2, 0)), np.float32)
+
+    @cached_property
+    def coarse(self) -> NDArray[np.float32]:
+        """(H/8, W/8, 3) float32: the mean colour of each 8 x 8 pixels."""
+        height, width = self.luma.shape
+        small = cv2.resize(self.pixels, (max(width // 8, 2), max(height // 8, 2)), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.float32)
 
     def texture(self, box: Box) -> float:
         """How restless the surface is in a window: the median over it of the local standard deviation, in gray levels."""

@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from synthgen.anomalies.real import REAL
 from synthgen.anomalies.registry import SURFACE_TYPES
 from synthgen.manifests import manifest_dir
 from synthgen.painting.surface import Surface
@@ -22,6 +23,7 @@ Weights = Mapping[str, float]
 _GLOSSY = 0.02  # share of highlights
 _RESTLESS = 14.0  # gray levels of local standard deviation
 _DIGITS = 5
+_COPIED = 0.5  # of the samples, where there are real defects to copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,18 @@ def mixture(traits: Traits, material: str | None, known: Weights | None) -> dict
         known_weights, share = _normalised({name: known.get(name, 0) for name in SURFACE_TYPES}), tables["known"]
         weights = {name: share * known_weights[name] + (1 - share) * weights[name] for name in SURFACE_TYPES}
     return {name: round(weight, _DIGITS) for name, weight in weights.items()}
+
+
+def with_copies(weights: Weights, defects: int) -> dict[str, float]:
+    """The weights of a mixture in which copies of real defects take a share.
+
+    Args:
+        weights: of the surface types, which add up to 1.
+        defects: how many real ones there are; none leaves everything as it is.
+    """
+    if not defects:
+        return dict(weights)
+    return {name: round(weight * (1 - _COPIED), _DIGITS) for name, weight in weights.items()} | {REAL.name: _COPIED}
 
 
 def _box(surface: Surface) -> Box:

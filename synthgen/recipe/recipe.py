@@ -66,6 +66,7 @@ class DatasetRecipe(_Strict):
         mixtures: category -> surface type -> weight: what is known of how often each occurs there, instead of what the
             dataset's manifest knows. It decides most of the category's mixture; its surface decides the rest, so that a
             defect that nobody has met yet is learned too.
+        from_real: folder of real defects for the type `real` to copy; of several categories, with a folder for each.
     """
 
     categories: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
@@ -75,6 +76,7 @@ class DatasetRecipe(_Strict):
     normals: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     leave_out: dict[str, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
     mixtures: dict[str, dict[str, Weight]] = Field(default_factory=dict)
+    from_real: str | None = None
 
     @field_validator("mixtures")
     @classmethod
@@ -153,6 +155,16 @@ class Recipe(_Strict):
         return self
 
     @model_validator(mode="after")
+    def _copies_need_defects(self) -> "Recipe":
+        real = [name for name in self.types if TYPES[name].copies_real]
+        given = [name for name, dataset in self.datasets.items() if dataset.from_real is not None]
+        if real and not given:
+            raise ValueError(f"types: `{real[0]}` copies real defects; give their folder (--from-real DIR, `from_real`)")
+        if given and not real:
+            raise ValueError(f"from_real: no type copies real defects; add `real` to the types, or leave {given[0]}'s out")
+        return self
+
+    @model_validator(mode="after")
     def _generated_normals_need_rows(self) -> "Recipe":
         if self.layout == "dense" and any(
             (type_recipe.model_extra or {}).get("mode") == "paper" for type_recipe in self.types.values()
@@ -202,11 +214,12 @@ class Recipe(_Strict):
         if len(plain) < len(value):
             raise ValueError("the same type is named twice")
         if auto:
-            if edits := [name for name in plain if name not in SURFACE_TYPES]:
+            if edits := [name for name in plain if name not in SURFACE_TYPES and not TYPES[name].copies_real]:
                 raise ValueError(
                     f"{edits[0]}: `auto` mixes the surface types alone; give every type a weight, or build it by itself"
                 )
-            return {name: _weighted(plain.get(name, {})) for name in SURFACE_TYPES}
+            real = [name for name in plain if TYPES[name].copies_real]
+            return {name: _weighted(plain.get(name) or {}) for name in [*SURFACE_TYPES, *real]}
         return plain
 
     @field_validator("types")
@@ -280,6 +293,10 @@ class Recipe(_Strict):
         whole: dict[str, Any] = self.model_dump(mode="json", exclude={"name", "types", "max_rejected"})
         for dataset in whole["datasets"].values():
             del dataset["normals"]  # a condition for building, not a part of what is built
+            if dataset["from_real"] is None:
+                del dataset["from_real"]  # as before there was such a type
+            else:
+                dataset["from_real"] = ""  # the files in it decide, not where it lies
             if not dataset["mixtures"]:
                 del dataset["mixtures"]  # a dataset without is what it was before there were any
         if self.mixture == "known":

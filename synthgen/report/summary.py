@@ -18,6 +18,7 @@ from synthgen.builder.folder import (
     read_record,
 )
 from synthgen.errors import InputDataError
+from synthgen.exemplars.source import described
 from synthgen.shards import ShardDataset
 
 
@@ -91,6 +92,9 @@ def info(path: Path) -> dict[str, Any]:
         "redrawn": _by_type(manifest.get("redrawn", {})),
         "failed": manifest.get("failed", {}) if manifest or path.is_file() else _failed_so_far(path),
         "foregrounds": {place: str(facts["sentence"]) for place, facts in manifest.get("foregrounds", {}).items()},
+        "exemplars": {
+            place: described(copied["files"]) for config in configs for place, copied in config.get("exemplars", {}).items()
+        },
         "config": manifest.get("config"),
     }
 

@@ -98,9 +98,9 @@ def from_shards(path: Path) -> StageA:
     refined = [config["refine"] for config in configs if config.get("refine", "none") != "none"]
     if refined:
         raise UsageError(f"--shards {path}: its samples are refined already ({refined[0]}); build some with --refine none.")
-    edits = [name for header in shards.headers for name in header.types if TYPES[name].edits_edges]
-    if edits:
-        raise UsageError(f"--shards {path}: {edits[0]} is drawn by a network of its own, and is not refined.")
+    unfit = [name for header in shards.headers for name in header.types if not TYPES[name].refined]
+    if unfit:
+        raise UsageError(f"--shards {path}: {unfit[0]} is none of the types that are refined; build a set without it.")
     datasets = _ordered(header.dataset for header in shards.headers)
     sizes = _ordered(header.image_size for header in shards.headers)
     if len(datasets) > 1 or len(sizes) > 1:
