@@ -131,8 +131,8 @@ def decide(
                 exemplars[dataset.dataset, category.name], lines = look.exemplars(folder, choice.method)
                 told += lines
             if recipe.mixed and category.used:
-                count = len(exemplars[place].files) if (place := (dataset.dataset, category.name)) in exemplars else 0
-                mixtures[place] = look.mixture(choice.method, count)
+                place = dataset.dataset, category.name
+                mixtures[place] = look.mixture(choice.method, exemplars.get(place))
     return Decisions(
         recipe=recipe,
         scans=scans,
@@ -195,21 +195,20 @@ class _Look:
             bit_depth=self._recipe.datasets[self._dataset].bit_depth,
         )
 
-    def mixture(self, method: Method, defects: int) -> tuple[tuple[str, float], ...]:
+    def mixture(self, method: Method, exemplars: ExemplarSource | None) -> tuple[tuple[str, float], ...]:
         """How often each type is made of the category; its images and what is known of it say where the recipe does not.
 
         Args:
             method: how its foreground is found.
-            defects: how many real ones there are to copy.
+            exemplars: the real defects to copy, if any.
         """
         types = self._recipe.types
         weights = {name: type_recipe.weight for name, type_recipe in types.items() if isinstance(type_recipe.weight, float)}
         if len(weights) < len(types):
             known = self._recipe.known_mixture(self._dataset, self._category.name)
             traits = traits_of(self._surfaces(method), method.name != "none")
-            suited = with_copies(
-                mixture(traits, self._recipe.known_material(self._dataset, self._category.name), known), defects
-            )
+            suited = mixture(traits, self._recipe.known_material(self._dataset, self._category.name), known)
+            suited = suited if exemplars is None else with_copies(suited, exemplars.load())
             weights = {name: weights.get(name, suited.get(name, 0.0)) for name in types}
         total = sum(weights.values())
         return tuple((name, weights[name] / total) for name in types if weights[name] > 0)

@@ -23,6 +23,9 @@ from synthgen.samples import Box, Image, Mask
 
 _PLACES = 8  # that are compared for each copy
 _POINTS = 12  # of a side of the grid that stands for an exemplar when places are compared
+_UNLIKE = 16.0  # gray levels of difference, that count one when places are compared
+_OFF, _UNSEEN = 8.0, 0.5  # what counts a defect off the object, and surroundings off the picture
+_LESS_AT_BORDERS = 0.2  # of the first, where the exemplar reaches the border
 _SMALL = 0.004  # of the image: of smaller defects there may be several
 _JITTER = 0.08  # of the object, standard deviation: how far from its exemplar's place a copy lies where the product lies still
 _STAYS = 0.7  # of the copies on a product that lies still lie near their exemplar's place
@@ -100,10 +103,10 @@ def _known(surface: Surface) -> ExemplarSet:
 
 def _placed(rng: np.random.Generator, surface: Surface, exemplar: Exemplar, settings: RealSettings, still: bool) -> Copy:
     """One copy: of some places and turns, the one where the surface looks most like that around the exemplar."""
-    best, least = None, np.inf
+    best, least, points = None, np.inf, _points(exemplar)
     for _ in range(_PLACES):
         copy = _drawn(rng, surface, exemplar, settings, still)
-        cost = _unlike(surface, exemplar, copy)
+        cost = _unlike(surface, exemplar, points, copy)
         if cost < least:
             best, least = copy, cost
     assert best is not None
@@ -195,30 +198,54 @@ def _matrix(copy: Copy) -> NDArray[np.float64]:
     return np.asarray(scale * np.array([[c, s], [-s, c]]) @ mirror, np.float64)
 
 
-def _unlike(surface: Surface, exemplar: Exemplar, copy: Copy) -> float:
-    """How little a place is like that of the exemplar: differences of brightness and colour, and what lies off the object."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Points:
+    """A grid of places that stands for an exemplar.
+
+    Attributes:
+        away: (n, 2) float64 (y, x) from the middle of the defect.
+        colours: (n, 3) float32, the photograph there, without its texture.
+        defect, around, on_object: (n,) bool, whether each shows the defect, anything else, the object.
+    """
+
+    away: NDArray[np.float64]
+    colours: NDArray[np.float32]
+    defect: NDArray[np.bool_]
+    around: NDArray[np.bool_]
+    on_object: NDArray[np.bool_]
+
+
+def _points(exemplar: Exemplar) -> _Points:
     h, w = exemplar.mask.shape
     step = max(h, w) / _POINTS
     ys, xs = (np.arange(step / 2, side, step).astype(int) for side in (h, w))
+    at = np.ix_(ys, xs)
     grid = np.stack(np.meshgrid(ys, xs, indexing="ij"), -1).reshape(-1, 2)
-    moved = (grid - _middle(exemplar.mask)) @ _matrix(copy).T + copy[2:4]
-    rows, columns = np.rint(moved).astype(int).T
+    colours = cv2.blur(exemplar.pixels, (9, 9))[at].reshape(-1, 3).astype(np.float32)
+    defect, around, on_object = (
+        np.asarray(field[at] > 0).ravel() for field in (exemplar.mask, exemplar.unmarked, exemplar.foreground)
+    )
+    return _Points(grid - np.array(_middle(exemplar.mask)), colours, defect, around, on_object)
+
+
+def _unlike(surface: Surface, exemplar: Exemplar, points: _Points, copy: Copy) -> float:
+    """How little a place is like that of the exemplar: differences of brightness and colour, and what lies off the object."""
+    rows, columns = np.rint(points.away @ _matrix(copy).T + copy[2:4]).astype(int).T
     height, width = surface.luma.shape
     within = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     rows, columns = np.clip(rows, 0, height - 1), np.clip(columns, 0, width - 1)
-    on_object = within & (surface.foreground[rows, columns] > 0)
-    defect, around = (field[grid[:, 0], grid[:, 1]] > 0 for field in (exemplar.mask, exemplar.unmarked))
-    on_its_own = exemplar.foreground[grid[:, 0], grid[:, 1]] > 0
-    off = float((on_its_own & ~on_object)[defect].mean()) if defect.any() else 0.0
+    here_on_object = within & (surface.foreground[rows, columns] > 0)
+    off = float((points.on_object & ~here_on_object)[points.defect].mean()) if points.defect.any() else 0.0
     if exemplar.sides:
-        off *= 0.2
-    usable = around & within
+        off *= _LESS_AT_BORDERS
+    usable = points.around & within
     if not usable.any():
         return 1e6 + off
     coarse = surface.coarse
     there = coarse[rows[usable] * coarse.shape[0] // height, columns[usable] * coarse.shape[1] // width]
-    here = cv2.blur(exemplar.pixels, (9, 9))[grid[usable, 0], grid[usable, 1]].astype(np.float32)
-    return float(np.abs(there - here).mean()) / 16 + 8 * off + 0.5 * (1 - float(usable.sum()) / max(int(around.sum()), 1))
+    unlike = float(np.abs(there - points.colours[usable]).mean()) / _UNLIKE
+    unseen = 1 - int(usable.sum()) / max(int(points.around.sum()), 1)
+    return unlike + _OFF * off + _UNSEEN * unseen
 
 
 def render_one(surface: Surface, params: RealParams) -> Rendered:

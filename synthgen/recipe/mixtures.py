@@ -14,6 +14,8 @@ import numpy as np
 
 from synthgen.anomalies.real import REAL
 from synthgen.anomalies.registry import SURFACE_TYPES
+from synthgen.exemplars.exemplar import ExemplarSet
+from synthgen.exemplars.likeness import types_like
 from synthgen.manifests import manifest_dir
 from synthgen.painting.surface import Surface
 from synthgen.samples import Box
@@ -24,6 +26,7 @@ _GLOSSY = 0.02  # share of highlights
 _RESTLESS = 14.0  # gray levels of local standard deviation
 _DIGITS = 5
 _COPIED = 0.5  # of the samples, where there are real defects to copy
+_ALIKE = 0.7  # of the other samples are of types that are like the real defects
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,16 @@ def mixture(traits: Traits, material: str | None, known: Weights | None) -> dict
     return {name: round(weight, _DIGITS) for name, weight in weights.items()}
 
 
-def with_copies(weights: Weights, defects: int) -> dict[str, float]:
-    """The weights of a mixture in which copies of real defects take a share.
+def with_copies(weights: Weights, exemplars: ExemplarSet) -> dict[str, float]:
+    """The weights of a mixture in which copies of real defects take a share, and types that are like these most of the rest.
 
     Args:
         weights: of the surface types, which add up to 1.
-        defects: how many real ones there are; none leaves everything as it is.
+        exemplars: the real defects.
     """
-    if not defects:
-        return dict(weights)
-    return {name: round(weight * (1 - _COPIED), _DIGITS) for name, weight in weights.items()} | {REAL.name: _COPIED}
+    alike, kept = types_like(exemplars), 1 - _COPIED
+    mixed = {name: _ALIKE * alike.get(name, 0.0) + (1 - _ALIKE) * weight for name, weight in weights.items()}
+    return {name: round(kept * weight, _DIGITS) for name, weight in mixed.items()} | {REAL.name: _COPIED}
 
 
 def _box(surface: Surface) -> Box:

@@ -71,8 +71,10 @@ def test_workers_and_the_folders_place_change_nothing(built, folders, tmp_path):
     moved = write_defects(tmp_path / "elsewhere", MASKS)
     done = synthgen(*arguments(folders[0], moved, tmp_path / "set", "--per-image", 6, "--jobs", 2))
     assert done.returncode == 0, done.stderr
-    first, second = ({name: digest for name, digest in tree(out).items() if name.endswith(".h5")} for out in (built[0], tmp_path / "set"))  # fmt: skip
-    assert first == second
+    shards = [
+        {name: digest for name, digest in tree(out).items() if name.endswith(".h5")} for out in (built[0], tmp_path / "set")
+    ]
+    assert shards[0] == shards[1]
 
 
 def test_a_copy_is_made_again_from_the_same_defects_alone(built, folders, tmp_path):

@@ -1,0 +1,45 @@
+"""Which types of anomalies make what looks like a real defect: by its shape, its size, and where it lies."""
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from synthgen.exemplars.exemplar import Exemplar, ExemplarSet
+
+_LONG, _THIN = 8.0, 0.03  # length over width, and width over the shorter side of the picture, of what is a line
+_STRAIGHT = 0.12  # of its length, across which a straight line may stray
+_COMPACT, _WIDE = 0.004, 0.05  # shares of the picture
+_LINES = {"crooked": {"crack": 0.8, "scratch": 0.2}, "straight": {"scratch": 0.6, "crack": 0.4}}
+_SMALL = {"spot": 0.5, "contamination": 0.2, "dent": 0.15, "break": 0.15}
+_LARGE = {"zone": 0.5, "scuff": 0.25, "stain": 0.25}
+_AT_THE_EDGE = {"break": 0.6, "contamination": 0.15, "scuff": 0.15, "stain": 0.1}
+_OTHERS = {"stain": 0.25, "contamination": 0.25, "break": 0.2, "scuff": 0.15, "dent": 0.15}
+
+
+def types_like(exemplars: ExemplarSet) -> dict[str, float]:
+    """How often each surface type should be made beside copies of these defects; the numbers add up to 1.
+
+    Each kind counts the same, and in it each exemplar.
+    """
+    total: dict[str, float] = {}
+    for numbers in exemplars.by_kind.values():
+        for number in numbers:
+            for name, share in likeness(exemplars.exemplars[number]).items():
+                total[name] = total.get(name, 0.0) + share / len(numbers) / len(exemplars.by_kind)
+    return total
+
+
+def likeness(exemplar: Exemplar) -> Mapping[str, float]:
+    """Surface types that make what looks like one defect, with shares that add up to 1."""
+    outlines, _ = cv2.findContours(exemplar.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    length = max(sum(cv2.arcLength(outline, True) for outline in outlines) / 2, 1.0)
+    width = float(exemplar.mask.sum()) / length
+    if length / max(width, 1e-6) > _LONG and width < _THIN * min(exemplar.size):
+        _, sides, _ = cv2.minAreaRect(np.argwhere(exemplar.mask)[:, ::-1].astype(np.float32))
+        return _LINES["straight" if min(sides) < _STRAIGHT * max(sides) + width else "crooked"]
+    if exemplar.share < _COMPACT:
+        return _SMALL
+    if exemplar.share > _WIDE:
+        return _LARGE
+    return _AT_THE_EDGE if exemplar.sides or exemplar.outwards is not None else _OTHERS
