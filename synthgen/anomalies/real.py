@@ -21,7 +21,7 @@ from synthgen.painting.shapes import Field
 from synthgen.painting.surface import Surface
 from synthgen.samples import Box, Image, Mask
 
-_PLACES = 8  # that are compared for each copy
+_PLACES, _PLACES_ON_RIM = 8, 16  # that are compared for each copy
 _POINTS = 12  # of a side of the grid that stands for an exemplar when places are compared
 _UNLIKE = 16.0  # gray levels of difference, that count one when places are compared
 _OFF, _UNSEEN = 8.0, 0.5  # what counts a defect off the object, and surroundings off the picture
@@ -104,7 +104,7 @@ def _known(surface: Surface) -> ExemplarSet:
 def _placed(rng: np.random.Generator, surface: Surface, exemplar: Exemplar, settings: RealSettings, still: bool) -> Copy:
     """One copy: of some places and turns, the one where the surface looks most like that around the exemplar."""
     best, least, points = None, np.inf, _points(exemplar)
-    for _ in range(_PLACES):
+    for _ in range(_PLACES if exemplar.outwards is None else _PLACES_ON_RIM):
         copy = _drawn(rng, surface, exemplar, settings, still)
         cost = _unlike(surface, exemplar, points, copy)
         if cost < least:
@@ -134,7 +134,10 @@ def _drawn(rng: np.random.Generator, surface: Surface, exemplar: Exemplar, setti
         turn = slack
     elif exemplar.outwards is not None:
         away = _way_out(surface, y, x)
-        turn = away - _mirror_angle(exemplar.outwards, mirrored) + slack if away is not None else slack
+        if away is not None:
+            turn = away - _mirror_angle(exemplar.outwards, mirrored) + slack
+            y = round(y - exemplar.depth * scale * np.sin(away))
+            x = round(x - exemplar.depth * scale * np.cos(away))
     elif surface.lay is not None and exemplar.lay is not None:
         turn = surface.lay - _mirror_angle(exemplar.lay, mirrored) + slack + (np.pi if half else 0)
     elif still:

@@ -26,6 +26,7 @@ class Exemplar:
         foreground: (h, w) uint8 {0, 1}, the object.
         sides: those of `SIDES` of the picture that the defect reaches.
         outwards: angle in radians of the way out of the object, of a defect on the object's rim; else None.
+        depth: how far within the object's outline its middle lies, in pixels; negative outside; 0 where it is on no rim.
         place: (v, u) of its middle, over the height and width of the box around the object.
         lay: angle in radians 0..pi along which the surface's lines run; None if it has none.
         colour: (r, g, b) mean of the surface around it, 0..255.
@@ -43,6 +44,7 @@ class Exemplar:
     foreground: Mask
     sides: tuple[str, ...]
     outwards: float | None
+    depth: float
     place: tuple[float, float]
     lay: float | None
     colour: tuple[float, float, float]

@@ -49,6 +49,7 @@ def _exemplar(name: str, kind: str, sha256: str, surface: Surface, part: Mask, m
     reached = (y < border, y + h > height - border, x < border, x + w > width - border)
     unmarked, foreground = np.asarray(marked[window] == 0, np.uint8), surface.foreground[window].copy()
     top, left, object_height, object_width = _object_box(surface.foreground)
+    outwards = _outwards(surface.foreground, part, max(round(_RIM * side), 2))
     return Exemplar(
         name=name,
         kind=kind,
@@ -60,7 +61,8 @@ def _exemplar(name: str, kind: str, sha256: str, surface: Surface, part: Mask, m
         unmarked=unmarked,
         foreground=foreground,
         sides=tuple(name for name, is_reached in zip(SIDES, reached, strict=True) if is_reached),
-        outwards=_outwards(surface.foreground, part, max(round(_RIM * side), 2)),
+        outwards=outwards,
+        depth=0.0 if outwards is None else _depth(surface.foreground, round(y + (h - 1) / 2), round(x + (w - 1) / 2)),
         place=((y + h / 2 - top) / object_height, (x + w / 2 - left) / object_width),
         lay=surface.lay,
         colour=_colour(surface.pixels[window], unmarked & foreground),
@@ -84,6 +86,12 @@ def _outwards(foreground: Mask, part: Mask, reach: int) -> float | None:
     ys, xs = np.nonzero(outside)
     iy, ix = np.nonzero(inside)
     return float(np.arctan2(ys.mean() - iy.mean(), xs.mean() - ix.mean()))
+
+
+def _depth(foreground: Mask, y: int, x: int) -> float:
+    """Pixels from a place to the object's outline, negative outside the object."""
+    within, beyond = (cv2.distanceTransform(part, cv2.DIST_L2, cv2.DIST_MASK_PRECISE) for part in (foreground, 1 - foreground))
+    return float(within[y, x] - beyond[y, x])
 
 
 def _colour(pixels: Image, around: Mask) -> tuple[float, float, float]:
