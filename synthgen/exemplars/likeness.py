@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from synthgen.exemplars.exemplar import Exemplar, ExemplarSet
+from synthgen.samples import Mask, Size
 
 _LONG, _THIN = 8.0, 0.03  # length over width, and width over the shorter side of the picture, of what is a line
 _STRAIGHT = 0.12  # of its length, across which a straight line may stray
@@ -32,14 +33,31 @@ def types_like(exemplars: ExemplarSet) -> dict[str, float]:
 
 def likeness(exemplar: Exemplar) -> Mapping[str, float]:
     """Surface types that make what looks like one defect, with shares that add up to 1."""
-    outlines, _ = cv2.findContours(exemplar.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    length = max(sum(cv2.arcLength(outline, True) for outline in outlines) / 2, 1.0)
-    width = float(exemplar.mask.sum()) / length
-    if length / max(width, 1e-6) > _LONG and width < _THIN * min(exemplar.size):
-        _, sides, _ = cv2.minAreaRect(np.argwhere(exemplar.mask)[:, ::-1].astype(np.float32))
+    return likeness_of(exemplar.mask, exemplar.size, bool(exemplar.sides) or exemplar.outwards is not None)
+
+
+def likeness_of(mask: Mask, size: Size, at_edge: bool) -> Mapping[str, float]:
+    """As `likeness`, of a defect of which nothing more is known.
+
+    Args:
+        mask: (h, w) uint8 {0, 1}, the defect, or the window of the picture that holds it.
+        size: (height, width) of the picture.
+        at_edge: whether it reaches the border of the picture or the rim of the object.
+    """
+    length, width = length_and_width(mask)
+    if length / max(width, 1e-6) > _LONG and width < _THIN * min(size):
+        _, sides, _ = cv2.minAreaRect(np.argwhere(mask)[:, ::-1].astype(np.float32))
         return _LINES["straight" if min(sides) < _STRAIGHT * max(sides) + width else "crooked"]
-    if exemplar.share < _COMPACT:
+    share = float(mask.sum()) / (size[0] * size[1])
+    if share < _COMPACT:
         return _SMALL
-    if exemplar.share > _WIDE:
+    if share > _WIDE:
         return _LARGE
-    return _AT_THE_EDGE if exemplar.sides or exemplar.outwards is not None else _OTHERS
+    return _AT_THE_EDGE if at_edge else _OTHERS
+
+
+def length_and_width(mask: Mask) -> tuple[float, float]:
+    """Pixels: half of the outline of what a mask marks, and its area over that; of a line its length and its mean width."""
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    length = max(sum(cv2.arcLength(outline, True) for outline in outlines) / 2, 1.0)
+    return length, float(mask.sum()) / length

@@ -72,7 +72,7 @@ def write_comparison(folder: Path, comparison: DefectComparison) -> Path:
     if text:
         told = ", ".join(f"{kind} by {matched}" for kind, matched in comparison.matched.items() if kind != POOLED)
         parts.append(f"<p>For a recipe; held against the real kinds: {html.escape(told)}. Lengths are taken to scale with what "
-                     "is measured: build a few with them, and compare again.</p>"
+                     "is measured, and few defects give wide ranges: build a few with them, and compare again.</p>"
                      f"<pre>{html.escape(text)}</pre>")  # fmt: skip
     else:
         parts.append("<p>None: too few real defects to say, or the ranges fit.</p>")

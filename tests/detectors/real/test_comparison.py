@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from detectors.real.comparison import compare_defects
-from detectors.real.comparison.measure import POOLED, measure
+from detectors.real.comparison.measure import measure
+from synthgen.anomalies.registry import TYPES
 from synthgen.errors import InputDataError
 from tests.support.builders import write
 from tests.support.commands import build_arguments, build_normals, environment, synthgen
+
+MADE = ("crack", "corrosion")
 
 
 def defect(radius, change, count=1, size=96):
@@ -58,7 +61,7 @@ def test_a_page_says_how_far_apart_they_are_and_what_would_help(built, tmp_path)
     assert done.returncode == 0, done.stderr
     assert "length_range" in done.stdout
     numbers = json.loads((tmp_path / "out/compare-real.json").read_text())
-    assert numbers["matched"] == {"all": "all", "crack": "pit", "corrosion": "all"}
+    assert numbers["matched"] == {"all": "all", "crack": "pit", "corrosion": "those like it"}
     assert numbers["real"]["pit"]["images"] == 6
     assert numbers["real"]["pit"]["contrast"] == pytest.approx([40, 40, 40], abs=10)  # resized to the shards' size
     page = (tmp_path / "out/compare-real.html").read_text()
@@ -67,12 +70,23 @@ def test_a_page_says_how_far_apart_they_are_and_what_would_help(built, tmp_path)
 
 
 def test_suggested_ranges_scale_as_the_defects_do(built, tmp_path):
-    found = compare_defects(built, write_real(tmp_path / "real"), "ü")
-    real, made = found.real[POOLED].percentiles("extent"), found.synthetic["crack"].percentiles("extent")
+    found = compare_defects(built, write_real(tmp_path / "real"), "ü", {"crack": "pit"})
+    real, made = found.real["pit"].percentiles("extent"), found.synthetic["crack"].percentiles("extent")
     low, high = found.suggested["crack"]["length_range"]
-    assert low / high < 1
-    assert high == pytest.approx(0.9 * real[2] / made[2], rel=0.02)
+    assert high / low >= 1.5  # twelve defects of one size do not say that all are of that size
+    assert low < 0.9 * real[2] / made[2] <= 1.01 * high
     assert found.suggested["crack"]["count_range"] == [2, 2]
+    assert found.suggested.keys() == {"crack"}  # nothing there is like corrosion
+
+
+def test_what_is_suggested_is_never_narrow_and_always_taken(built, tmp_path):
+    for number, (radius, change) in enumerate([(4, 3), (5, 130), (12, 20)]):
+        found = compare_defects(
+            built, write_real(tmp_path / str(number), radius, change, 1, 3), "ü", dict.fromkeys(MADE, "pit")
+        )
+        for kind, ranges in found.suggested.items():
+            TYPES[kind].configure(**{name: tuple(values) for name, values in ranges.items() if name != "count_range"})
+            assert all(high / low > 2 for name, (low, high) in ranges.items() if name != "count_range")  # of three defects
 
 
 def test_what_cannot_be_compared_is_said(built, tmp_path):
