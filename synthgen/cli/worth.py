@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from synthgen.errors import UsageError, to_install
+from synthgen.terminal.arguments import counts_of
 from synthgen.terminal.console import Json, console, print_json, stdout_console
 
 
@@ -24,6 +25,10 @@ def worth(
     samples: Annotated[int, typer.Option(min=8, help="At most so many of each set.")] = 300,
     seeds: Annotated[int, typer.Option(min=1, help="How often each detector is trained.")] = 3,
     steps: Annotated[int, typer.Option(min=1, help="Of each training.")] = 200,
+    shots: Annotated[
+        str | None,
+        typer.Option(help="Also a learning curve: what so many real defects of each kind are worth, such as 1,2,5."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for worth.html and worth.json; default: DIR/worth.")] = None,
     json: Json = False,
@@ -39,7 +44,9 @@ def worth(
     except ModuleNotFoundError as error:
         raise UsageError(f"`synthgen worth` needs {error.name}: {to_install('detectors')}.") from error
     path = weights.removeprefix("backbone=") if weights else None
-    options = WorthOptions(category, backbone, path, samples, seeds=tuple(range(seeds)), steps=steps)
+    options = WorthOptions(
+        category, backbone, path, samples, seeds=tuple(range(seeds)), steps=steps, shots=counts_of("--shots", shots)
+    )
     messages = console()
     result = measure_worth(folder, real, options, choose_compute(device).device, lambda text: messages.print(text, style="dim"))
     target = out if out is not None else folder / "worth"

@@ -19,15 +19,18 @@ _OTHERS = {"stain": 0.25, "contamination": 0.25, "break": 0.2, "scuff": 0.15, "d
 
 
 def types_like(exemplars: ExemplarSet) -> dict[str, float]:
-    """How often each surface type should be made beside copies of these defects; the numbers add up to 1.
+    """How often each surface type should be made beside copies of these defects; the numbers add up to 1 at most.
 
-    Each kind counts the same, and in it each exemplar.
+    Each kind counts the same, and in it each exemplar. Only lines and small defects ask for types: of these there are more
+    shapes than copies show, while large ones are learned from their copies. What is missing to 1 is left to the mixture.
     """
     total: dict[str, float] = {}
     for numbers in exemplars.by_kind.values():
         for number in numbers:
-            for name, share in likeness(exemplars.exemplars[number]).items():
-                total[name] = total.get(name, 0.0) + share / len(numbers) / len(exemplars.by_kind)
+            shares = likeness(exemplars.exemplars[number])
+            if shares in (*_LINES.values(), _SMALL):
+                for name, share in shares.items():
+                    total[name] = total.get(name, 0.0) + share / len(numbers) / len(exemplars.by_kind)
     return total
 
 

@@ -91,7 +91,8 @@ def with_copies(weights: Weights, exemplars: ExemplarSet) -> dict[str, float]:
         exemplars: the real defects.
     """
     alike, kept = types_like(exemplars), 1 - _COPIED
-    mixed = {name: _ALIKE * alike.get(name, 0.0) + (1 - _ALIKE) * weight for name, weight in weights.items()}
+    asked = _ALIKE * sum(alike.values())
+    mixed = {name: _ALIKE * alike.get(name, 0.0) + (1 - asked) * weight for name, weight in weights.items()}
     return {name: round(kept * weight, _DIGITS) for name, weight in mixed.items()} | {REAL.name: _COPIED}
 
 

@@ -17,6 +17,14 @@ def names_of(text: str | None) -> list[str] | None:
     return names
 
 
+def counts_of(option: str, text: str | None) -> tuple[int, ...]:
+    """Whole numbers from 1 on that commas separate; empty for none given."""
+    parts = [part.strip() for part in (text or "").split(",") if part.strip()]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"{option} {text}: expected whole numbers from 1 on, such as 1,2,5.")
+    return tuple(dict.fromkeys(int(part) for part in parts))
+
+
 def size_of(text: str) -> int | list[int]:
     """One number, or [height, width]."""
     sides = text.lower().replace("×", "x").split("x")

@@ -4,6 +4,7 @@ The detector is small and nothing in it is selected or tuned: frozen features, a
 of steps, the last step is what is tested. Only the synthetic samples differ, so that the differences are theirs.
 """
 
-from detectors.real.worth.measure import Row, Worth, WorthOptions, measure_worth
+from detectors.real.worth.measure import Worth, WorthOptions, measure_worth
+from detectors.real.worth.trial import Row
 
 __all__ = ["Row", "Worth", "WorthOptions", "measure_worth"]

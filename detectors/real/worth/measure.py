@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from detectors.data.backbones import load_backbone
 from detectors.real.defects import NORMAL, read_real
-from detectors.real.worth.head import GRID, LEVELS, SIDE, Features, anomaly_maps, embed, nearest_maps, shrink_mask, train_head
-from detectors.real.worth.scoring import Scores
+from detectors.real.worth.head import GRID, LEVELS, SIDE, Features, embed, nearest_maps, shrink_mask
+from detectors.real.worth.shots import learning_curve
+from detectors.real.worth.trial import Row, Trial
 from synthgen.datasets import dataset_info, dataset_names
 from synthgen.errors import InputDataError, suggest
+from synthgen.foreground import Method
 from synthgen.samples import Image
 from synthgen.shards import ShardDataset
 from synthgen.terminal.callbacks import OnMessage
@@ -40,6 +42,7 @@ class WorthOptions:
         normals: at most so many normal images.
         seeds: the detector is trained once for each.
         steps: of its training.
+        shots: for a learning curve, how many real defects of each kind are shown; none for no such curve.
     """
 
     category: str | None = None
@@ -49,26 +52,7 @@ class WorthOptions:
     normals: int = 320
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What one training on one set of samples came to.
-
-    Attributes:
-        name: the set: `all types`, a type, or a reference.
-        seed: of the training.
-        samples: how many samples it learned from.
-        metrics: over all real defects, each 0 to 1: `image_auroc`, and where there are masks `pixel_auroc`, `pixel_ap` and
-            `au_pro`.
-        kinds: the same for each kind of real defect.
-    """
-
-    name: str
-    seed: int
-    samples: int
-    metrics: dict[str, float]
-    kinds: dict[str, dict[str, float]]
+    shots: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,13 +71,14 @@ class Worth:
     facts: dict[str, str]
     options: WorthOptions = field(default_factory=WorthOptions)
 
-    def names(self) -> list[str]:
-        """The sets, in order."""
-        return list(dict.fromkeys(row.name for row in self.rows))
+    def names(self, shots: int = 0) -> list[str]:
+        """The sets, in order; those of a learning curve where so many defects of each kind were shown."""
+        return list(dict.fromkeys(row.name for row in self.rows if row.shots == shots))
 
-    def values(self, name: str, metric: str, kind: str | None = None) -> list[float]:
+    def values(self, name: str, metric: str, kind: str | None = None, shots: int = 0) -> list[float]:
         """A metric of one set, one value for each seed that has it."""
-        metrics = (row.metrics if kind is None else row.kinds.get(kind, {}) for row in self.rows if row.name == name)
+        rows = [row for row in self.rows if (row.name, row.shots) == (name, shots)]
+        metrics = (row.metrics if kind is None else row.kinds.get(kind, {}) for row in rows)
         return [values[metric] for values in metrics if metric in values]
 
     def to_json(self) -> dict[str, Any]:
@@ -146,33 +131,21 @@ def measure_worth(
         np.zeros((SIDE, SIDE), np.uint8)
     ] * len(extra)
     kinds = [*test.kinds, *[NORMAL] * len(extra)]
+    trial = Trial(backbone=backbone, device=device, good=good, seen=seen, masks=masks, kinds=kinds, steps=options.steps)
     rows: list[Row] = []
-
-    def record(name: str, seed: int, samples: int, maps: NDArray[np.float32], keep: NDArray[np.intp]) -> None:
-        scores = Scores(maps[keep], [masks[i] for i in keep], [kinds[i] for i in keep], NORMAL)
-        present = sorted({kinds[i] for i in keep} - {NORMAL})
-        rows.append(Row(name, seed, samples, scores.metrics(), {kind: scores.metrics(kind) for kind in present}))
-
-    everything = np.arange(len(kinds))
     for name, indices in _sets(dataset, category, held_out, options.samples):
         on_message(f"{name}: {len(indices)} samples")
         synthetic, targets = _embedded(backbone, dataset, indices, device)
         for seed in options.seeds:
-            head = train_head(good, synthetic, targets, seed, options.steps, device)
-            record(name, seed, len(indices), anomaly_maps(head, seen, device), everything)
+            rows.append(trial.row(name, seed, len(indices), trial.learned(synthetic, targets, seed), trial.everything))
+        if name == WHOLE:
+            whole = synthetic, targets
     on_message("references")
-    marked = np.array(
-        [i for i, (kind, mask) in enumerate(zip(kinds, masks, strict=True)) if kind != NORMAL and mask is not None]
-    )
-    for seed in options.seeds:
-        record(NEAREST, seed, 0, nearest_maps(good, seen, seed, device), everything)
-        if len(marked) >= 2 * _FEWEST:
-            order = np.random.default_rng(seed).permutation(marked)
-            for half in (order[::2], order[1::2]):
-                targets = np.stack([shrink_mask(mask, 2 * GRID) for i in half if (mask := masks[i]) is not None])
-                head = train_head(good, seen[np.sort(half)], targets[np.argsort(half)], seed, options.steps, device)
-                rest = np.setdiff1d(everything, half)
-                record(REAL, seed, len(half), anomaly_maps(head, seen, device), rest)
+    rows += _references(trial, options.seeds)
+    if options.shots:
+        on_message(f"learning curve: {', '.join(map(str, options.shots))} of each kind")
+        method = _method(dataset, category)
+        rows += learning_curve(trial, test, chosen, method, whole, shots=options.shots, seeds=options.seeds)
     facts = {
         "real images": f"{sum(kind != NORMAL for kind in test.kinds)} defects, {kinds.count(NORMAL)} normal",
         "normal test images": "kept from those of the shards" if held_out else "given",
@@ -182,6 +155,26 @@ def measure_worth(
         "training": f"{options.steps} steps, seeds {', '.join(map(str, options.seeds))}",
     }
     return Worth(tuple(rows), category, facts, options)
+
+
+def _references(trial: Trial, seeds: Sequence[int]) -> Iterator[Row]:
+    """No anomalies at all, and half of the real ones."""
+    marked = trial.marked
+    for seed in seeds:
+        yield trial.row(NEAREST, seed, 0, nearest_maps(trial.good, trial.seen, seed, trial.device), trial.everything)
+        if len(marked) >= 2 * _FEWEST:
+            order = np.random.default_rng(seed).permutation(marked)
+            for half in (np.sort(order[::2]), np.sort(order[1::2])):
+                targets = np.stack([shrink_mask(mask, 2 * GRID) for i in half if (mask := trial.masks[i]) is not None])
+                maps = trial.learned(trial.seen[half], targets, seed)
+                yield trial.row(REAL, seed, len(half), maps, np.setdiff1d(trial.everything, half))
+
+
+def _method(dataset: ShardDataset, category: str) -> Method:
+    """How the objects were found that the dataset's samples lie on; by our network where that needs the user's files."""
+    header = next(header for header in dataset.headers if header.category == category)
+    name = str(json.loads(header.config_json)["foreground_methods"][f"{header.dataset}/{category}"]).partition(" ")[0]
+    return Method(name if name in ("object", "none") else "object")
 
 
 def _mixture_of(dataset: ShardDataset, category: str) -> str:
@@ -205,7 +198,7 @@ def suggested_weights(worth: Worth) -> dict[str, float]:
     They are chosen on these real defects: no figure measured on the same ones is a benchmark.
     """
     types = [name for name in worth.names() if name not in (WHOLE, NEAREST, REAL)]
-    kinds = sorted({kind for row in worth.rows for kind in row.kinds})
+    kinds = sorted({kind for row in worth.rows if not row.shots for kind in row.kinds})
     total = dict.fromkeys(types, 0.0)
     for kind in kinds:
         metric = "pixel_ap" if all(worth.values(name, "pixel_ap", kind) for name in types) else "image_auroc"

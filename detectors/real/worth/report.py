@@ -33,6 +33,9 @@ def summary_table(worth: Worth) -> Table:
         table.add_column(_METRICS[metric], justify="right")
     for name in worth.names():
         table.add_row(name, *(_cell(worth.values(name, metric)) for metric in shown))
+    for shots in worth.options.shots:
+        for name in worth.names(shots):
+            table.add_row(f"{shots} of each kind: {name}", *(_cell(worth.values(name, m, shots=shots)) for m in shown))
     return table
 
 
@@ -42,7 +45,7 @@ def write_report(path: Path, worth: Worth) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    kinds = sorted({kind for row in worth.rows for kind in row.kinds})
+    kinds = sorted({kind for row in worth.rows if not row.shots for kind in row.kinds})
     parts = [
         f"<h1>Worth of synthetic anomalies: {html.escape(worth.category)}</h1>",
         "<p>One fixed detector was trained on each set of samples and tested on the real defects. Only the samples differ. "
@@ -56,6 +59,7 @@ def write_report(path: Path, worth: Worth) -> None:
         if metric in _shown(worth):
             rows = {name: [worth.values(name, metric, kind) for kind in kinds] for name in worth.names()}
             parts += [f"<h2>{_METRICS[metric]} by kind of real defect</h2>", _table([("trained on", *kinds)], rows)]
+    parts += _curve(worth)
     parts += [
         "<h2>Suggested mixture</h2>",
         "<p>Types that find a kind of defect better than the median type do, each kind of defect counting the same. "
@@ -71,6 +75,24 @@ def write_report(path: Path, worth: Worth) -> None:
     page = "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
     page += f"<title>Worth: {html.escape(worth.category)}</title><style>{_STYLE}</style>" + "\n".join(parts) + "</html>"
     write_text(path, page)
+
+
+def _curve(worth: Worth) -> list[str]:
+    """What a few real defects are worth; nothing where that was not asked for."""
+    if not worth.options.shots:
+        return []
+    shown = _shown(worth)
+    parts = [
+        "<h2>A few real defects</h2>",
+        "<p>So many of each kind were shown, drawn anew for each seed, and left out of the test: by themselves, copied "
+        "(<code>--from-real</code>), and copied beside the types. Draws are of photographs: where several show the same "
+        "object, figures are too good.</p>",
+    ]
+    for shots in worth.options.shots:
+        rows = {name: [worth.values(name, metric, shots=shots) for metric in shown] for name in worth.names(shots)}
+        if rows:
+            parts.append(_table([(f"{shots} of each kind", *(_METRICS[metric] for metric in shown))], rows))
+    return parts
 
 
 def write_json(path: Path, worth: Worth) -> None:

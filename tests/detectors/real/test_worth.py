@@ -17,8 +17,10 @@ from detectors.metrics import all_metrics  # noqa: E402
 from detectors.real.defects import read_real  # noqa: E402
 from detectors.real.worth import WorthOptions, measure_worth  # noqa: E402
 from detectors.real.worth.head import GRID, LEVELS, SIDE, anomaly_maps, embed, shrink_mask, train_head  # noqa: E402
-from detectors.real.worth.measure import NEAREST, REAL, WHOLE, Row, Worth, suggested_weights  # noqa: E402
+from detectors.real.worth.measure import NEAREST, REAL, WHOLE, Worth, suggested_weights  # noqa: E402
 from detectors.real.worth.scoring import Scores, _smooth  # noqa: E402
+from detectors.real.worth.shots import BOTH, COPIES, RAW, TYPES_ALONE  # noqa: E402
+from detectors.real.worth.trial import Row  # noqa: E402
 from detectors.results import ScoredImage  # noqa: E402
 from synthgen.errors import InputDataError  # noqa: E402
 
@@ -139,6 +141,23 @@ def test_measuring_twice_gives_the_same(demo):
     again = measure_worth(demo / "shards", demo / "real", options, CPU)
     assert first.rows == again.rows
     assert first.facts["normal test images"].startswith("kept from")
+
+
+def test_a_learning_curve_shows_some_defects_and_is_tested_on_the_others(demo, tmp_path):
+    done = synthgen(
+        "worth", demo / "shards", "--real", demo / "real", "--weights", "backbone=random", "--seeds", 1, "--steps", 3,
+        "--samples", 12, "--shots", "1,2", "--out", tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = [row for row in json.loads((tmp_path / "worth.json").read_text())["rows"] if row["shots"]]
+    assert [(row["shots"], row["name"]) for row in rows] == [
+        (shots, name) for shots in (1, 2) for name in (TYPES_ALONE, RAW, COPIES, BOTH)
+    ]
+    assert {row["samples"] for row in rows if row["name"] == RAW} == {2, 4}  # of each of two kinds
+    page = (tmp_path / "worth.html").read_text()
+    assert "2 of each kind" in page
+    wrong = synthgen("worth", demo / "shards", "--real", demo / "real", "--shots", "few")
+    assert (wrong.returncode, "--shots few: expected whole numbers" in wrong.stderr) == (2, True)
 
 
 def test_images_in_a_folder_that_is_called_ok_are_normal(tmp_path):
