@@ -23,6 +23,7 @@ from synthgen.recipe.mixtures import mixture, traits_of, with_copies
 from synthgen.refine.refiner import AUTO, NO_NETWORKS, NONE, NPCF, NPCFPP, STAGES, RefinementTools, refiner
 from synthgen.samples import NormalImage
 
+_SIZED = 50  # images whose sizes photographs of defects are held against
 _VOTERS = 10  # images that decide whether a category shows an object, and what a mixture is made of
 
 Place = tuple[str, str]
@@ -189,7 +190,7 @@ class _Look:
             folder,
             (self._dataset, self._category.name),
             normals=self._surfaces(method),
-            normal_file=self._category.used[0].path,
+            normal_files=[source.path for source in self._category.used[:_SIZED] if source.path is not None],
             method=method,
             size=self._recipe.size,
             bit_depth=self._recipe.datasets[self._dataset].bit_depth,

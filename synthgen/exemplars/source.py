@@ -142,7 +142,7 @@ def exemplar_source(
     place: tuple[str, str],
     *,
     normals: Sequence[Surface],
-    normal_file: Path | None,
+    normal_files: Sequence[Path],
     method: Method,
     size: Size,
     bit_depth: int,
@@ -153,7 +153,7 @@ def exemplar_source(
         folder: see `list_defects`.
         place: (dataset, category) whose they are.
         normals: some of its normal images.
-        normal_file: the file of one of them, whose size the photographs should have; None where there is no file.
+        normal_files: the files of some, one of whose sizes the photographs should have.
         method: how the object is found.
         size: (height, width) to resize to, as the normal images are.
         bit_depth: of 16-bit files.
@@ -188,11 +188,10 @@ def exemplar_source(
         reason = _unusable(file, source, files)
         if reason:
             told.append(f"{printable(str(file.path))}: {reason}: left out")
-        elif normal_file is not None and (doubt := _other_scale(file.path, normal_file)):
-            told.append(f"{printable(str(file.path))}: {doubt}")
     if not files:
         reasons = "".join(f"\n  {line}" for line in told[:5])
         raise InputDataError(f"{OPTION} {printable(str(folder))}: none of its {len(defects)} defects can be used.{reasons}")
+    told += _other_scale([file.path for file in files.values()], normal_files)
     used = replace(source, files=tuple(files.values()))
     if len(files) == 1:
         told.append(f"{printable(str(folder))}: one defect alone; detectors will know little but this one")
@@ -255,12 +254,20 @@ def _share_of_object(source: ExemplarSource, file: ExemplarFile, mask: Mask) -> 
     return float(foreground[resize_keeping_area(mask, source.size) > 0].sum() / max(int(foreground.sum()), 1))
 
 
-def _other_scale(photograph: Path, normal: Path) -> str:
-    """What is odd about the size of a photograph; empty if nothing is."""
-    (height, width), (normal_height, normal_width) = image_size(photograph), image_size(normal)
-    if abs(height / normal_height - 1) <= _SAME_SCALE and abs(width / normal_width - 1) <= _SAME_SCALE:
-        return ""
-    return (
-        f"has {width}x{height} pixels where the normal images have {normal_width}x{normal_height}: both are resized to the "
-        "same size, so that the defect is copied at another scale if one of them is a part of the view"
-    )
+def _other_scale(photographs: Sequence[Path], normals: Sequence[Path]) -> list[str]:
+    """What is odd about the sizes of photographs: one line, or none."""
+    known = [image_size(path) for path in normals]
+
+    def is_odd(size: Size) -> bool:
+        return all(max(abs(size[0] / height - 1), abs(size[1] / width - 1)) > _SAME_SCALE for height, width in known)
+
+    odd = [path for path in photographs if is_odd(image_size(path))]
+    if not odd or not known:
+        return []
+    (height, width), (normal_height, normal_width) = image_size(odd[0]), known[0]
+    others = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+    return [
+        f"{printable(str(odd[0]))}{others} has {width}x{height} pixels where normal images have such as "
+        f"{normal_width}x{normal_height}: all are resized to the same size, so that a defect is copied at another scale "
+        "if a photograph shows a part of the view alone"
+    ]
