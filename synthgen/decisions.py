@@ -223,9 +223,9 @@ class _Look:
         return surfaces
 
 
-def voters(recipe: Recipe, category: CategoryScan) -> list[NormalImage]:
+def voters(recipe: Recipe, category: CategoryScan, most: int = _VOTERS) -> list[NormalImage]:
     """Some normal images of a category, evenly spread, as a build sees them; those that cannot be read are left out."""
-    chosen = category.used[:: max(len(category.used) // _VOTERS, 1)][:_VOTERS]
+    chosen = category.used[:: max(len(category.used) // most, 1)][:most]
 
     def normal(source: NormalSource) -> NormalImage | None:
         try:

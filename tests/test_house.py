@@ -15,7 +15,7 @@ ORDER = {
     for package, lines in {
         "synthgen": (
             "samples errors failpoints manifests files cache terminal painting datasets shards export runs edges refine",
-            "foreground exemplars anomalies recipe decisions plan synthesis replay builder report training cli",
+            "foreground exemplars anomalies recipe decisions plan synthesis fitting replay builder report training cli",
         ),
         "detectors": (
             "results metrics official_test data contract catalog runs inference training pbas bisqad logical evaluation",

@@ -19,11 +19,13 @@ class RealImages:
         images: (H, W, 3) uint8 RGB each, resized as the normal images of the shards were.
         masks: (H, W) uint8 {0, 1}; None where an anomaly is not marked.
         kinds: the defect of each; `"good"` for normal images.
+        names: of their files, relative to the folder.
     """
 
     images: list[Image]
     masks: list[Mask | None]
     kinds: list[str]
+    names: list[str]
 
 
 def read_real(folder: Path, size: Size) -> RealImages:
@@ -36,10 +38,11 @@ def read_real(folder: Path, size: Size) -> RealImages:
     Raises:
         InputDataError: the folder has no defects, or a file cannot be read.
     """
-    chosen = RealImages([], [], [])
+    chosen = RealImages([], [], [], [])
     for file in list_defects(folder, "--real"):
         mask = read_mask(LabelledFile(file.name, file.path, int(file.kind != NORMAL), file.kind, file.masks), size)
         chosen.images.append(read_image(file.path, size)[0])
         chosen.masks.append(mask)
         chosen.kinds.append(file.kind)
+        chosen.names.append(file.name)
     return chosen

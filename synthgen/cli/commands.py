@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from synthgen.cli import build, comparing, doctor, exporting, inspect, plan, train, worth
+from synthgen.cli import build, comparing, doctor, exporting, fit, inspect, plan, train, worth
 
 app = typer.Typer(
     help="Make anomaly images with exact masks from normal images.",
@@ -46,6 +46,7 @@ for command in (
     exporting.report,
     exporting.export,
     worth.worth,
+    fit.fit,
     train.train,
     doctor.doctor,
 ):

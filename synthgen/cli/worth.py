@@ -29,6 +29,14 @@ def worth(
         str | None,
         typer.Option(help="Also a learning curve: what so many real defects of each kind are worth, such as 1,2,5."),
     ] = None,
+    objects: Annotated[
+        str,
+        typer.Option(
+            metavar="similar|photographs|FILE",
+            help="Which photographs show the same object, and stay together: told by likeness; none do; or a CSV file with the "
+            "columns path and object.",
+        ),
+    ] = "similar",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     out: Annotated[Path | None, typer.Option(help="Folder for worth.html and worth.json; default: DIR/worth.")] = None,
     json: Json = False,
@@ -45,7 +53,14 @@ def worth(
         raise UsageError(f"`synthgen worth` needs {error.name}: {to_install('detectors')}.") from error
     path = weights.removeprefix("backbone=") if weights else None
     options = WorthOptions(
-        category, backbone, path, samples, seeds=tuple(range(seeds)), steps=steps, shots=counts_of("--shots", shots)
+        category,
+        backbone,
+        path,
+        samples,
+        seeds=tuple(range(seeds)),
+        steps=steps,
+        objects=objects,
+        shots=counts_of("--shots", shots),
     )
     messages = console()
     result = measure_worth(folder, real, options, choose_compute(device).device, lambda text: messages.print(text, style="dim"))

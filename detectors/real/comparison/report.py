@@ -12,8 +12,9 @@ import numpy as np
 import yaml
 from rich.table import Table
 
-from detectors.real.comparison.measure import MEASURES, POOLED, DefectComparison
+from detectors.real.comparison.compare import DefectComparison
 from synthgen.files import write_text
+from synthgen.fitting.measure import MEASURES, POOLED
 
 _REAL, _MADE = "#c8443a", "#3b6fb6"
 _STYLE = """

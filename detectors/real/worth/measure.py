@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detectors.data.backbones import load_backbone
 from detectors.real.defects import NORMAL, read_real
+from detectors.real.objects import SIMILAR, objects_of
 from detectors.real.worth.head import GRID, LEVELS, SIDE, Features, embed, nearest_maps, shrink_mask
 from detectors.real.worth.shots import learning_curve
 from detectors.real.worth.trial import Row, Trial
@@ -42,6 +43,7 @@ class WorthOptions:
         normals: at most so many normal images.
         seeds: the detector is trained once for each.
         steps: of its training.
+        objects: how photographs of the same object are told, see `objects_of`: they are never on both sides of a split.
         shots: for a learning curve, how many real defects of each kind are shown; none for no such curve.
     """
 
@@ -52,6 +54,7 @@ class WorthOptions:
     normals: int = 320
     seeds: tuple[int, ...] = (0, 1, 2)
     steps: int = 200
+    objects: str = SIMILAR
     shots: tuple[int, ...] = ()
 
 
@@ -131,7 +134,11 @@ def measure_worth(
         np.zeros((SIDE, SIDE), np.uint8)
     ] * len(extra)
     kinds = [*test.kinds, *[NORMAL] * len(extra)]
-    trial = Trial(backbone=backbone, device=device, good=good, seen=seen, masks=masks, kinds=kinds, steps=options.steps)
+    objects = objects_of(options.objects, test.names, test.images, [normal.pixels for normal in chosen])
+    objects = [*objects, *range(len(kinds), len(kinds) + len(extra))]
+    trial = Trial(
+        backbone=backbone, device=device, good=good, seen=seen, masks=masks, kinds=kinds, objects=objects, steps=options.steps
+    )
     rows: list[Row] = []
     for name, indices in _sets(dataset, category, held_out, options.samples):
         on_message(f"{name}: {len(indices)} samples")
@@ -148,6 +155,7 @@ def measure_worth(
         rows += learning_curve(trial, test, chosen, method, whole, shots=options.shots, seeds=options.seeds)
     facts = {
         "real images": f"{sum(kind != NORMAL for kind in test.kinds)} defects, {kinds.count(NORMAL)} normal",
+        "objects": f"{len({o for o, k in zip(objects, kinds, strict=True) if k != NORMAL})} in the photographs of defects",
         "normal test images": "kept from those of the shards" if held_out else "given",
         "normal images learned from": str(len(chosen)),
         "mixture": _mixture_of(dataset, category),
@@ -163,11 +171,18 @@ def _references(trial: Trial, seeds: Sequence[int]) -> Iterator[Row]:
     for seed in seeds:
         yield trial.row(NEAREST, seed, 0, nearest_maps(trial.good, trial.seen, seed, trial.device), trial.everything)
         if len(marked) >= 2 * _FEWEST:
-            order = np.random.default_rng(seed).permutation(marked)
-            for half in (np.sort(order[::2]), np.sort(order[1::2])):
+            for half in _halves(trial, seed):
                 targets = np.stack([shrink_mask(mask, 2 * GRID) for i in half if (mask := trial.masks[i]) is not None])
                 maps = trial.learned(trial.seen[half], targets, seed)
-                yield trial.row(REAL, seed, len(half), maps, np.setdiff1d(trial.everything, half))
+                yield trial.row(REAL, seed, len(half), maps, trial.without(half))
+
+
+def _halves(trial: Trial, seed: int) -> list[NDArray[np.intp]]:
+    """The marked defects in two halves, every other object; empty halves are left out."""
+    objects = np.array(trial.objects)[trial.marked]
+    order = np.random.default_rng(seed).permutation(np.unique(objects))
+    halves = (trial.marked[np.isin(objects, part)] for part in (order[::2], order[1::2]))
+    return [half for half in halves if len(half)]
 
 
 def _method(dataset: ShardDataset, category: str) -> Method:

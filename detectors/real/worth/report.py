@@ -85,8 +85,8 @@ def _curve(worth: Worth) -> list[str]:
     parts = [
         "<h2>A few real defects</h2>",
         "<p>So many of each kind were shown, drawn anew for each seed, and left out of the test: by themselves, copied "
-        "(<code>--from-real</code>), and copied beside the types. Draws are of photographs: where several show the same "
-        "object, figures are too good.</p>",
+        "(<code>--from-real</code>), and copied beside the types. What shows the same "
+        "objects is in no test.</p>",
     ]
     for shots in worth.options.shots:
         rows = {name: [worth.values(name, metric, shots=shots) for metric in shown] for name in worth.names(shots)}

@@ -12,10 +12,11 @@ from synthgen.anomalies.real import REAL
 from synthgen.exemplars.exemplar import Exemplar, ExemplarSet
 from synthgen.exemplars.stillness import lies_still
 from synthgen.exemplars.taking_apart import take_apart
+from synthgen.fitting.samples import make_some
 from synthgen.foreground import Method, find_foreground
 from synthgen.painting.surface import Surface
-from synthgen.samples import NormalImage, Sample, SampleSpec
-from synthgen.synthesis import PreparedNormal, make_sample
+from synthgen.samples import NormalImage
+from synthgen.synthesis import PreparedNormal
 
 TYPES_ALONE, RAW, COPIES, BOTH = "the types alone", "the defects themselves", "copies of them", "copies and types"
 
@@ -30,7 +31,7 @@ def learning_curve(
     shots: Sequence[int],
     seeds: Sequence[int],
 ) -> Iterator[Row]:
-    """Rows for each number of shots and each draw of them; the shots themselves are left out of the test.
+    """Rows for each number of shots and each draw of them; what shows the same objects is left out of the test.
 
     Args:
         trial: what the detector learns from and is tested on.
@@ -41,17 +42,17 @@ def learning_curve(
         shots: how many defects of each kind are shown.
         seeds: of a draw and its training.
     """
-    surfaces = [Surface(normal.pixels, find_foreground(normal, method).mask) for normal in normals]
-    still = lies_still(surfaces)
+    prepared = [PreparedNormal(n, Surface(n.pixels, find_foreground(n, method).mask), "") for n in normals]
+    still = lies_still([normal.surface for normal in prepared])
     count = len(types[1])
     for number in shots:
         for seed in seeds:
             shown = _drawn(trial, number, seed)
-            keep = np.setdiff1d(trial.everything, shown)
+            keep = trial.without(shown)
             if all(trial.kinds[i] == NORMAL for i in keep):
                 continue  # all are shown, and none is left to be found
             known = ExemplarSet(tuple(e for i in shown for e in _apart(test, int(i), normals[0], method)), still)
-            copied = _copied(trial, normals, surfaces, known, count, seed) if known.exemplars else None
+            copied = _copied(trial, prepared, known, count, seed) if known.exemplars else None
             raw = trial.seen[shown], np.stack([shrink_mask(_mask(test, int(i)), 2 * GRID) for i in shown])
             sets = {TYPES_ALONE: types, RAW: raw}
             if copied is not None:
@@ -61,11 +62,13 @@ def learning_curve(
 
 
 def _drawn(trial: Trial, number: int, seed: int) -> NDArray[np.intp]:
-    """So many marked defects of each kind, drawn by the seed: fewer are a part of more."""
+    """So many marked defects of each kind, of as many objects, drawn by the seed: fewer are a part of more."""
     chosen: list[int] = []
     for kind in sorted({trial.kinds[i] for i in trial.marked}):
         own = np.array([i for i in trial.marked if trial.kinds[i] == kind])
-        chosen += np.random.default_rng(seed).permutation(own)[:number].tolist()
+        order = np.random.default_rng(seed).permutation(own).tolist()
+        first = {trial.objects[i]: i for i in reversed(order)}  # of each object the one that was drawn first
+        chosen += [i for i in order if first[trial.objects[i]] == i][:number]
     return np.array(sorted(chosen), np.intp)
 
 
@@ -83,34 +86,14 @@ def _apart(test: RealImages, number: int, like: NormalImage, method: Method) -> 
 
 
 def _copied(
-    trial: Trial,
-    normals: Sequence[NormalImage],
-    surfaces: Sequence[Surface],
-    known: ExemplarSet,
-    count: int,
-    seed: int,
+    trial: Trial, normals: Sequence[PreparedNormal], known: ExemplarSet, count: int, seed: int
 ) -> tuple[Features, NDArray[np.uint8]]:
     """Features and masks of at most so many copies, as many of each normal image."""
-    samples = [sample for k in range(count) if not (sample := _copy(normals, surfaces, known, k, seed)).rejected]
+    for normal in normals:
+        normal.surface.exemplars = known
+    samples = list(make_some(REAL.name, REAL.configure(), normals, count, seed))
     targets = np.stack([shrink_mask(sample.mask, 2 * GRID) for sample in samples])
     return embed(trial.backbone, (sample.image for sample in samples), len(samples), trial.device), targets
-
-
-def _copy(normals: Sequence[NormalImage], surfaces: Sequence[Surface], known: ExemplarSet, number: int, seed: int) -> Sample:
-    replica, at = divmod(number, len(normals))
-    normal, surface = normals[at], surfaces[at]
-    surface.exemplars = known
-    spec = SampleSpec(
-        sample_id=f"{normal.dataset}/{normal.category}/{normal.source}/{REAL.name}/{replica}",
-        dataset=normal.dataset,
-        category=normal.category,
-        source=normal.source,
-        type=REAL.name,
-        replica=replica,
-        size=(normal.pixels.shape[0], normal.pixels.shape[1]),
-        generator=REAL.generator,
-    )
-    return make_sample(spec, PreparedNormal(normal, surface, ""), REAL.configure(), seed)
 
 
 def _half_each(

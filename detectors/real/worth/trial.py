@@ -47,6 +47,7 @@ class Trial:
         seen: features of the test images.
         masks: (SIDE, SIDE) uint8 {0, 1} of each test image; None where an anomaly is not marked.
         kinds: the defect of each test image, `NORMAL` for none.
+        objects: number of the object that each test image shows; normal images have none of their own.
         steps: of a training.
     """
 
@@ -56,6 +57,7 @@ class Trial:
     seen: Features
     masks: Sequence[Mask | None]
     kinds: Sequence[str]
+    objects: Sequence[int]
     steps: int
 
     @property
@@ -68,6 +70,11 @@ class Trial:
         """Numbers of the defects that have a mask."""
         pairs = enumerate(zip(self.kinds, self.masks, strict=True))
         return np.array([i for i, (kind, mask) in pairs if kind != NORMAL and mask is not None], np.intp)
+
+    def without(self, shown: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Numbers of the test images that show none of the objects of some defects; normal images are always among them."""
+        known = {self.objects[i] for i in shown}
+        return np.array([i for i in self.everything if self.kinds[i] == NORMAL or self.objects[i] not in known], np.intp)
 
     def row(self, name: str, seed: int, samples: int, maps: NDArray[np.float32], keep: NDArray[np.intp], shots: int = 0) -> Row:
         """The metrics of (N, h, w) maps of the test images, on those that are kept."""

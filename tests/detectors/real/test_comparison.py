@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from detectors.real.comparison import compare_defects
-from detectors.real.comparison.measure import measure
 from synthgen.anomalies.registry import TYPES
 from synthgen.errors import InputDataError
+from synthgen.fitting.measure import measure
 from tests.support.builders import write
 from tests.support.commands import build_arguments, build_normals, environment, synthgen
 

@@ -1,0 +1,1 @@
+"""Real defects measured, and types of anomalies set so that what they make measures alike."""
